@@ -1,0 +1,1 @@
+"""Envoy in front of replicas: specs to configuration (pure), and the process that runs it."""

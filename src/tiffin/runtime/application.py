@@ -1,0 +1,63 @@
+"""What a replica serves: a set of endpoints, found by path, with the errors in the style of its protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from tiffin.errors import MethodNotAllowed, TiffinError, UnknownRoute
+from tiffin.protocol.reply import Reply
+from tiffin.runtime.exchange import Endpoint
+
+
+class Application(Protocol):
+    """A thing a worker can hold.
+
+    Life, in order: ``load`` (in a thread of its own: imports, opens, warms up), ``start`` (on the event loop),
+    ``stop`` (after draining).
+    """
+
+    server_header: bytes
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """Every endpoint; fixed from construction on, so that routing works while loading."""
+
+    def render_error(self, path: str, error: TiffinError) -> Reply:
+        """An error in the style of the protocol that ``path`` belongs to."""
+
+    def load(self) -> None:
+        """Load and warm up; raises AuthorError. When it returns, the replica is ready."""
+
+    async def start(self) -> None:
+        """Bind to the running event loop."""
+
+    async def stop(self) -> None:
+        """Let go of threads and user resources."""
+
+
+class RouteTable:
+    """Endpoints by exact path: a replica knows the names of what it serves, so nothing is matched by pattern."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        self.endpoints = list(endpoints)
+        self._exact: dict[str, dict[str, Endpoint]] = {}
+        for index, endpoint in enumerate(self.endpoints):
+            endpoint.index = index
+            self._exact.setdefault(endpoint.template, {})[endpoint.method] = endpoint
+
+    def find(self, method: str, path: str) -> Endpoint:
+        """The endpoint, or UnknownRoute / MethodNotAllowed."""
+        methods = self._exact.get(path)
+        if methods is None:
+            raise UnknownRoute(f"there is nothing at {path!r}")
+        endpoint = methods.get(method)
+        if endpoint is None and method == "HEAD":
+            endpoint = methods.get("GET")
+        if endpoint is None:
+            raise MethodNotAllowed(
+                f"{path!r} takes {' or '.join(sorted(methods))}, found {method}", allow=tuple(sorted(methods))
+            )
+        return endpoint
+
+
+Factory = Callable[[], Application]

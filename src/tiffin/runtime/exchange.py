@@ -1,0 +1,61 @@
+"""What a handler is given: one request on one connection, and the means to answer it.
+
+A handler is a plain function called on the event loop; it answers at once with ``reply``, or keeps the
+exchange and answers later. It is called with the whole body in hand. Every exchange is answered once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from tiffin.protocol.head import Head
+from tiffin.protocol.reply import Reply
+
+
+class Exchange(Protocol):
+    """One request in progress.
+
+    ``closed`` turns true when the caller has gone; answering then is harmless. ``on_close``, when set, is
+    called once at that moment, if the exchange is not answered yet.
+    """
+
+    head: Head
+    body: bytes
+    closed: bool
+    on_close: Callable[[], None] | None
+
+    def reply(self, reply: Reply) -> None:
+        """Answer with a whole reply."""
+
+    def start(self, reply: Reply) -> None:
+        """Begin a streamed (chunked) answer; ``reply.body``, if any, is its first chunk."""
+
+    async def send(self, chunk: bytes) -> None:
+        """Send a chunk; waits while the caller reads slowly. Raises ConnectionResetError when gone."""
+
+    def finish(self) -> None:
+        """End a streamed answer."""
+
+    def abort(self) -> None:
+        """Break off a streamed answer so that the caller can tell it is incomplete."""
+
+
+Handler = Callable[[Exchange], None]
+
+
+class Endpoint:
+    """A method and path pattern with its handler.
+
+    ``template`` labels metrics (bounded). ``exempt`` endpoints (health, metrics) answer also while loading and
+    draining, and are not counted against concurrency limits.
+    """
+
+    __slots__ = ("exempt", "handler", "index", "method", "template")
+
+    def __init__(self, method: str, template: str, handler: Handler, *, exempt: bool = False) -> None:
+        self.method = method
+        self.template = template
+        self.handler = handler
+        self.exempt = exempt
+        self.index = -1

@@ -1,0 +1,1 @@
+"""What authors write: services, endpoints, plain classes; and how a module becomes one."""

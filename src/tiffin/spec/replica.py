@@ -1,0 +1,58 @@
+"""The order a target gives to one replica: what to load, where to listen, within which limits.
+
+A target writes it as JSON and starts ``python -m tiffin.runtime --replica FILE``; ``tiffin serve`` makes one
+in memory. Artefacts are local paths by now: a replica never downloads.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from tiffin.spec.deployment import Component, Protocol
+
+
+class Listen(msgspec.Struct, frozen=True, kw_only=True):
+    """A Unix socket (``unix``), or a TCP address; port 0 lets the system choose."""
+
+    unix: str = ""
+    host: str = "127.0.0.1"
+    port: int = 0
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds on what a caller may send and how long it may take.
+
+    Bytes and seconds. ``max_headers`` counts header lines. ``head_seconds`` is the time for a whole request
+    head, ``body_seconds`` the longest silence while a body arrives, ``keep_alive_seconds`` the idle time
+    between requests, ``drain_seconds`` the time in-flight calls get after SIGTERM.
+    """
+
+    max_head_bytes: int = 32_768
+    max_headers: int = 128
+    max_body_bytes: int = 67_108_864
+    max_nesting: int = 32
+    max_tensor_bytes: int = 1_073_741_824
+    head_seconds: float = 10.0
+    body_seconds: float = 20.0
+    keep_alive_seconds: float = 75.0
+    drain_seconds: float = 30.0
+
+
+class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything one replica needs to know.
+
+    ``path`` is the local directory or file of the component's artefact. ``model_name`` is the name in
+    ``/v2/models/{model_name}``. ``ready_file``, when set, receives one JSON line with the bound address once
+    the replica is ready.
+    """
+
+    deployment: str
+    namespace: str = "default"
+    model_name: str
+    protocol: Protocol = "open-inference"
+    component: Component
+    path: str
+    listen: Listen = Listen()
+    limits: Limits = Limits()
+    ready_file: str = ""
+    reload: bool = False
