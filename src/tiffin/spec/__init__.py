@@ -16,7 +16,7 @@ from tiffin.spec.deployment import (
     Resources,
     Route,
     ServiceSource,
-    Warning,  # noqa: A004 - the word of the field; nothing here raises Python warnings
+    SpecWarning,
 )
 from tiffin.spec.description import EndpointDescription, ServiceDescription
 from tiffin.spec.replica import Limits, Listen, ReplicaSpec
@@ -37,5 +37,5 @@ __all__ = [
     "Route",
     "ServiceDescription",
     "ServiceSource",
-    "Warning",
+    "SpecWarning",
 ]

@@ -10,7 +10,7 @@ Protocol = Literal["open-inference", "kserve-v1", "seldon", "named-json"]
 """The wire protocol a deployment is called with first; a replica answers the others it can as well."""
 
 
-class Warning(msgspec.Struct, frozen=True):  # noqa: A001 - the word of the field
+class SpecWarning(msgspec.Struct, frozen=True):
     """A field that was read but is not honoured as written, by its path."""
 
     path: str
@@ -138,7 +138,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     derived_name: bool = False
     file: str = ""
     document: int = 0
-    warnings: tuple[Warning, ...] = ()
+    warnings: tuple[SpecWarning, ...] = ()
 
     @property
     def key(self) -> str:

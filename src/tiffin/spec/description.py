@@ -1,6 +1,6 @@
-"""What a service says of itself once its module was imported, in a process of its own.
+"""What a service says of itself once its module was imported, elsewhere.
 
-The platform side never imports user code: it runs ``python -m tiffin.service describe`` and reads this as JSON.
+The platform side never imports user code: it runs ``python -m tiffin.service describe`` and reads this JSON.
 """
 
 from __future__ import annotations
