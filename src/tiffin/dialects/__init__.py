@@ -1,1 +1,1 @@
-"""Front ends: files of KServe, Seldon, BentoML and Tiffin itself become spec.Deployment. Pure: text in, specs out."""
+"""Front ends: files of KServe, Seldon, BentoML and Tiffin become spec.Deployment. Pure: text in, specs out."""
