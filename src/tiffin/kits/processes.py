@@ -1,0 +1,171 @@
+"""Processes: start one, know it again later, end it politely and then for certain.
+
+A pid alone is no name: the system reuses it. Pid and creation time together are (``Identity``), so what an
+earlier run left behind can be told from a stranger that got its number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+import psutil
+
+from tiffin.errors import ProcessError
+from tiffin.kits import files
+
+CLOCK_SLACK_SECONDS = 0.05
+
+
+class Identity(msgspec.Struct, frozen=True):
+    """A process for all time: its pid, and when it was created (seconds since 1970)."""
+
+    pid: int
+    created: float
+
+
+def identify(pid: int) -> Identity | None:
+    """The identity of a running process; ``None`` when there is none."""
+    try:
+        return Identity(pid, psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def find(identity: Identity) -> psutil.Process | None:
+    """The process, when it still runs; a zombie does not."""
+    try:
+        process = psutil.Process(identity.pid)
+        same = abs(process.create_time() - identity.created) <= CLOCK_SLACK_SECONDS
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.Error:
+        return None
+
+
+def mentioning(text: str) -> list[Identity]:
+    """Processes of this user, other than this one, with ``text`` in their command line."""
+    user = os.getuid()
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.pid == os.getpid() or process.uids().real != user:
+                continue
+            if any(text in argument for argument in process.cmdline()):
+                found.append(Identity(process.pid, process.create_time()))
+        except psutil.Error:
+            continue
+    return found
+
+
+def stop(identities: Iterable[Identity], *, grace_seconds: float) -> list[Identity]:
+    """SIGTERM to all, SIGKILL to those still there after ``grace_seconds``; returns the ones that ran."""
+    running = [(identity, process) for identity in identities if (process := find(identity)) is not None]
+    for _, process in running:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _, alive = psutil.wait_procs([process for _, process in running], timeout=grace_seconds)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=5)
+    return [identity for identity, _ in running]
+
+
+class Child:
+    """A child process in a session of its own, so that Ctrl-C in the terminal reaches only its parent.
+
+    Output goes to ``log``. Use ``await Child.start(...)``, then ``exited`` or ``stop``.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, name: str) -> None:
+        self._process = process
+        self.log = log
+        self.name = name
+        self.identity = identify(process.pid) or Identity(process.pid, 0.0)
+
+    @classmethod
+    async def start(
+        cls,
+        command: Sequence[str],
+        *,
+        name: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        directory: Path | None = None,
+    ) -> Child:
+        """Start ``command``; raises ProcessError when the system cannot."""
+        with log.open("ab") as output:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                    env=None if environment is None else dict(environment),
+                    cwd=directory,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise ProcessError(
+                    f"{name} cannot be started: {error.strerror or error} ({command[0]})"
+                ) from error
+        return cls(process, log, name)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """``None`` while it runs; negative is the signal that ended it."""
+        return self._process.returncode
+
+    async def exited(self) -> int:
+        """Wait for its end; the exit code."""
+        return await self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        """SIGTERM, then SIGKILL to it and what it started, after ``grace_seconds``. Returns when it is gone."""
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), grace_seconds)
+        except TimeoutError:
+            self.kill_group()
+            await self._process.wait()
+        # Workers it forked and could not end are still in its session.
+        self.kill_group()
+
+    def kill_group(self) -> None:
+        """SIGKILL to its whole process group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def describe_end(self) -> str:
+        """How it ended, with its last log lines, for an error message."""
+        lines = files.last_lines(self.log)
+        log = "".join(f"\n    {line}" for line in lines) or "\n    (its log is empty)"
+        return f"{self.name} {ending(self.exit_code)}; its last log lines:{log}"
+
+
+def ending(code: int | None) -> str:
+    """An exit code in words."""
+    if code is None:
+        return "is still running"
+    if code >= 0:
+        return f"ended with exit code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
