@@ -74,7 +74,7 @@ def parse(body: bytes) -> Any:
 
 
 def _bounds_for(body: bytes, bounds: Bounds) -> Bounds:
-    return bounds._replace(small=True) if len(body) <= _SMALL_BODY else bounds
+    return Bounds(bounds.nesting, bounds.tensor_bytes, True) if len(body) <= _SMALL_BODY else bounds
 
 
 def message_of(document: Any, bounds: Bounds = BOUNDS, *, at: str = "") -> Message:
