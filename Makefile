@@ -1,0 +1,135 @@
+# `make` alone lists what can be made. Needs Python 3.11 or newer, make and a C compiler; everything else is
+# installed into .venv, at the versions of constraints.txt.
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+.DELETE_ON_ERROR:
+.PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
+.PHONY: install-test
+
+# Set PYTHON to use another interpreter: make test PYTHON=python3.13
+PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$name && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+PORT ?= 8080
+DEMO := examples/01-kserve-iris/iris.yaml examples/02-seldon-iris/iris-deployment.yaml examples/03-bentoml-iris
+# What is installed is kept in stamp files, so that the second time is quick.
+STAMPS := $(VENV)/stamps
+
+help: ## Show what can be made
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMPS)/run models ## Serve the iris examples of KServe, Seldon and BentoML behind one gateway, until Ctrl-C
+	$(BIN)/tiffin build -t iris-image:v0.1 examples/02-seldon-iris
+	$(BIN)/tiffin up $(DEMO) --port $(PORT)
+
+demo-check: $(STAMPS)/run models $(STAMPS)/clients ## Run the demo, ask it with five clients, stop it; fails if an answer was wrong
+	@$(BIN)/python demo/check.py
+
+test: install-test models ## Run every test
+	@$(BIN)/python -m pytest
+
+check: $(STAMPS)/test $(STAMPS)/check ## Lint, types, layers, spelling; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+format: $(STAMPS)/check ## Put the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(STAMPS)/bench ## Measure Tiffin against a hand-written FastAPI server
+	@$(BIN)/python bench/run.py
+
+docs: $(STAMPS)/docs ## Build the documentation into build/site; fails on a broken link
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site && echo "docs: build/site/index.html"
+
+docs-serve: $(STAMPS)/docs ## Show the documentation on 127.0.0.1:8001 and follow changes
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
+
+ci: ## What .ci/run runs: check, docs, then the tests; all of them, even when one fails
+	@status=0; $(MAKE) check || status=1; $(MAKE) docs || status=1; $(MAKE) test || status=1; exit $$status
+
+clean: ## Remove what was built; keeps .venv
+	rm -rf build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -f $(MODELS)
+	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
+
+clean-venv: ## Remove .venv and the environments of the demo's clients
+	rm -rf .venv .venv-kserve .venv-bentoml
+
+# --- the examples' models, trained once with the scikit-learn that will open them
+
+MODELS := examples/01-kserve-iris/model/model.joblib examples/02-seldon-iris/iris.joblib examples/03-bentoml-iris/iris.joblib
+.PHONY: models
+models: $(MODELS)
+
+examples/01-kserve-iris/model/model.joblib: examples/01-kserve-iris/train.py $(STAMPS)/run
+	@$(BIN)/python $<
+examples/02-seldon-iris/iris.joblib: examples/02-seldon-iris/train.py $(STAMPS)/run
+	@$(BIN)/python $<
+examples/03-bentoml-iris/iris.joblib: examples/03-bentoml-iris/train.py $(STAMPS)/run
+	@$(BIN)/python $<
+
+# --- environments
+
+$(STAMPS)/venv:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11 or newer was found" >&2; \
+		echo "hint: install one, or say where it is: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "error: Tiffin needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)" >&2; \
+		echo "hint: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "making $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "error: $(PYTHON) cannot make a virtual environment" >&2; \
+		echo "hint: on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/run: $(STAMPS)/venv pyproject.toml constraints.txt
+	@echo "installing Tiffin with the gateway and scikit-learn (about 130 MB to download the first time)"
+	@$(PIP) hatchling editables
+	@$(PIP) --no-build-isolation --editable '.[gateway,sklearn]'
+	@touch $@
+
+$(STAMPS)/test: $(STAMPS)/run requirements/test.txt
+	@echo "installing what the tests need"
+	@$(PIP) --no-build-isolation --editable '.[all]' --requirement requirements/test.txt
+	@touch $@
+
+# One by one and best effort: a test that wants what is missing says so and is skipped.
+$(STAMPS)/optional: $(STAMPS)/test requirements/optional.txt
+	@while read -r line; do case "$$line" in ''|'#'*) continue;; esac; \
+		$(PIP) --only-binary :all: "$$line" || echo "warning: $$line could not be installed; tests that use it are skipped" >&2; \
+		done < requirements/optional.txt
+	@touch $@
+
+install-test: $(STAMPS)/test $(STAMPS)/optional $(STAMPS)/docs $(STAMPS)/check
+
+$(STAMPS)/check: $(STAMPS)/venv requirements/check.txt constraints.txt
+	@$(PIP) --requirement requirements/check.txt
+	@touch $@
+
+$(STAMPS)/docs: $(STAMPS)/venv requirements/docs.txt constraints.txt
+	@$(PIP) --requirement requirements/docs.txt
+	@touch $@
+
+$(STAMPS)/bench: $(STAMPS)/run bench/requirements.txt
+	@$(PIP) --no-build-isolation --editable '.[sklearn,onnx]' --requirement bench/requirements.txt
+	@touch $@
+
+# The clients that others wrote, for demo-check only. Two of them pin versions that clash with ours or with each
+# other, so they have environments of their own. A client that cannot be installed is reported by demo-check.
+$(STAMPS)/clients: $(STAMPS)/run requirements/client-tritonclient.txt requirements/client-kserve.txt requirements/client-bentoml.txt
+	@echo "installing the clients that demo-check asks with"
+	@$(PIP) --requirement requirements/client-tritonclient.txt || echo "warning: tritonclient could not be installed" >&2
+	@for name in kserve bentoml; do \
+		$(PYTHON) -m venv $(VENV)-$$name && \
+		$(VENV)-$$name/bin/python -m pip --disable-pip-version-check install --requirement requirements/client-$$name.txt || \
+		echo "warning: the $$name client could not be installed" >&2; done
+	@touch $@

@@ -1,0 +1,18 @@
+"""A BentoML service, as its documentation writes one."""
+
+from pathlib import Path
+
+import bentoml
+import joblib
+import numpy as np
+
+
+@bentoml.service(resources={"cpu": "2"}, traffic={"timeout": 30})
+class Iris:
+    def __init__(self) -> None:
+        self.model = joblib.load(Path(__file__).parent / "iris.joblib")
+
+    @bentoml.api
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        """Class numbers for rows of sepal length and width, petal length and width, in cm."""
+        return self.model.predict(features)
