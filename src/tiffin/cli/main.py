@@ -91,9 +91,17 @@ def _call(entry: table.Entry, arguments: list[str]) -> int:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.command(entry.name)(function)
-    # Ends with SystemExit: usage errors are printed and exit 2, `raise typer.Exit(code)` exits with the code.
-    app(arguments, prog_name=f"tiffin {entry.name}")
-    return OK
+    try:
+        code = app(arguments, prog_name=f"tiffin {entry.name}", standalone_mode=False)
+    except typer.Abort:
+        return INTERRUPTED
+    except Exception as error:
+        # Older releases of typer raise click's UsageError, newer ones that of a copy they carry.
+        if not hasattr(error, "format_message"):
+            raise
+        message = str(error.format_message()).rstrip(".")
+        return _misused(message[:1].lower() + message[1:], f"`tiffin {entry.name} --help` shows how it is used")
+    return code if isinstance(code, int) else OK
 
 
 def _misused(message: str, hint: str) -> int:

@@ -1,0 +1,133 @@
+"""What Envoy is started with: its admin socket, its one listener, and where to look for the rest.
+
+The listener is an edge: it trusts no header of a caller's, normalises paths, refuses what is ambiguous, and
+answers its own errors as JSON that tells nothing of the inside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tiffin.gateway.routes import ROUTES_NAME, TYPE, Resource
+
+FILTERS = TYPE + "envoy.extensions.filters.http."
+MOST_CONNECTIONS = 20_000
+CONNECTIONS_MONITOR = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
+
+
+def bootstrap(directory: Path, *, host: str, port: int, admin: str) -> Resource:
+    """The bootstrap: the rest is read from ``cds.json``, ``rds.json`` and what they name, in ``directory``."""
+    return {
+        "node": {"id": "tiffin", "cluster": "tiffin"},
+        "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
+        "dynamic_resources": {"cds_config": file_source(directory / "cds.json")},
+        "static_resources": {"listeners": [listener(directory / "rds.json", host=host, port=port)]},
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": TYPE + CONNECTIONS_MONITOR,
+                        "max_active_downstream_connections": MOST_CONNECTIONS,
+                    },
+                }
+            ]
+        },
+    }
+
+
+def file_source(path: Path) -> Resource:
+    """A file that Envoy reads, and reads again when another file is renamed over it."""
+    return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
+
+
+def listener(routes: Path, *, host: str, port: int) -> Resource:
+    """The one listener; HTTP/1.1 and HTTP/2 (with prior knowledge) on the same port."""
+    return {
+        "name": "http",
+        "address": {"socket_address": {"address": host, "port_value": port}},
+        # Otherwise a second gateway could listen on the same port, and each would get some of the connections.
+        "enable_reuse_port": False,
+        "filter_chains": [
+            {
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.http_connection_manager",
+                        "typed_config": connection_manager(routes),
+                    }
+                ]
+            }
+        ],
+    }
+
+
+def connection_manager(routes: Path) -> Resource:
+    """How requests are read and answered."""
+    return {
+        "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "http",
+        "codec_type": "AUTO",
+        "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(routes)},
+        "http_filters": [
+            {
+                "name": "envoy.filters.http.router",
+                "typed_config": {"@type": FILTERS + "router.v3.Router", "suppress_envoy_headers": True},
+            }
+        ],
+        # The caller's address is that of its connection, and its x-envoy-* headers are not obeyed.
+        "use_remote_address": True,
+        # No range at all would mean the private ones; nobody has this address.
+        "internal_address_config": {"cidr_ranges": [{"address_prefix": "255.255.255.255", "prefix_len": 32}]},
+        # A new id in every request would make every head that a replica parses a different one.
+        "generate_request_id": False,
+        "preserve_external_request_id": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": True,
+        "merge_slashes": True,
+        "path_with_escaped_slashes_action": "REJECT_REQUEST",
+        "common_http_protocol_options": {
+            "idle_timeout": "900s",
+            # Behind a proxy `a_b` and `a-b` can become one header; what nobody can tell apart is left out.
+            "headers_with_underscores_action": "DROP_HEADER",
+            "max_headers_count": 128,
+        },
+        "http2_protocol_options": {"max_concurrent_streams": 1000},
+        "max_request_headers_kb": 32,
+        "request_headers_timeout": "10s",
+        "delayed_close_timeout": "1s",
+        "local_reply_config": local_replies(),
+    }
+
+
+def local_replies() -> Resource:
+    """JSON bodies for what Envoy answers itself, without the reasons it would give: they name inner parts."""
+    overloaded = {"response_flag_filter": {"flags": ["UO"]}}
+    sentences: list[tuple[Any, str]] = [
+        (overloaded, "too many requests are waiting; try again"),
+        (_status(503), "no replica is ready for this deployment; try again"),
+        (_status(504), "the deployment did not answer within its time-out"),
+        (_status(502), "the deployment broke off its answer"),
+        (_status(500), "the gateway could not handle the request"),
+        (_status(408), "the request came too slowly"),
+        (_status(413), "the request is too large"),
+        (_status(431), "the request's headers are too large or too many"),
+        (_status(426), "expected HTTP/1.1 or HTTP/2"),
+        (_status(400), "the request is not valid HTTP, or its path cannot be read without doubt"),
+    ]
+    return {
+        "mappers": [{"filter": found, "body_format_override": _json(sentence)} for found, sentence in sentences],
+        "body_format": _json("%LOCAL_REPLY_BODY%"),
+    }
+
+
+def _json(sentence: str) -> Resource:
+    return {"json_format": {"error": sentence}, "content_type": "application/json"}
+
+
+def _status(code: int) -> Resource:
+    return {
+        "status_code_filter": {
+            "comparison": {"op": "EQ", "value": {"default_value": code, "runtime_key": f"tiffin.status_{code}"}}
+        }
+    }
