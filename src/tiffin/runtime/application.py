@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from tiffin.errors import MethodNotAllowed, TiffinError, UnknownRoute
 from tiffin.protocol.reply import Reply
 from tiffin.runtime.exchange import Endpoint
+from tiffin.runtime.metrics import Metrics
 
 
 class Application(Protocol):
@@ -25,6 +26,9 @@ class Application(Protocol):
     def render_error(self, path: str, error: TiffinError) -> Reply:
         """An error in the style of the protocol that ``path`` belongs to."""
 
+    def use(self, metrics: Metrics) -> None:
+        """Where to count; called before ``load``."""
+
     def load(self) -> None:
         """Load and warm up; raises AuthorError. When it returns, the replica is ready."""
 
@@ -33,6 +37,12 @@ class Application(Protocol):
 
     async def stop(self) -> None:
         """Let go of threads and user resources."""
+
+    async def is_ready(self) -> bool:
+        """Asked by ``/readyz`` while the replica is ready: false turns it unready for now."""
+
+    async def is_alive(self) -> bool:
+        """Asked by ``/healthz`` and ``/livez``."""
 
 
 class RouteTable:
@@ -58,6 +68,3 @@ class RouteTable:
                 f"{path!r} takes {' or '.join(sorted(methods))}, found {method}", allow=tuple(sorted(methods))
             )
         return endpoint
-
-
-Factory = Callable[[], Application]

@@ -1,0 +1,376 @@
+"""Open Inference Protocol V2 over REST: requests to tensor calls, outputs to replies; JSON and binary tensors.
+
+Sources: the protocol's REST specification and its binary tensor data extension. The JSON of replies has the
+key order and explicit nulls of KServe's own servers, so that what parses those parses these.
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+import orjson
+
+from tiffin.errors import CallError, DecodeError, PredictError, TiffinError
+from tiffin.protocol import tensor_binary, tensor_json
+from tiffin.protocol.head import Head
+from tiffin.protocol.reply import Reply
+from tiffin.protocol.tensors import Array, TensorCall
+from tiffin.types import DATATYPES, TensorSpec, datatype_of
+
+HEADER_LENGTH = b"inference-header-content-length"
+_OCTETS = b"application/octet-stream"
+
+Parameters = dict[str, str | int | float | bool | None]
+
+
+class _Wanted(msgspec.Struct, gc=False):
+    name: str
+    parameters: Parameters | None = None
+
+
+class _FloatTensor(msgspec.Struct, gc=False):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: list[float]
+    parameters: Parameters | None = None
+
+
+class _AnyTensor(msgspec.Struct, gc=False):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    parameters: Parameters | None = None
+
+
+class _FloatRequest(msgspec.Struct, gc=False):
+    inputs: list[_FloatTensor]
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[_Wanted] | None = None
+
+
+class _AnyRequest(msgspec.Struct, gc=False):
+    inputs: list[_AnyTensor]
+    id: str | None = None
+    parameters: Parameters | None = None
+    outputs: list[_Wanted] | None = None
+
+
+class _Context(msgspec.Struct, gc=False):
+    """What the reply needs to know of the request. ``wanted``: output names to binary or not; None is all."""
+
+    id: str | None
+    wanted: dict[str, bool] | None
+    binary: bool
+
+
+_FLOATS = msgspec.json.Decoder(_FloatRequest)
+_ANY = msgspec.json.Decoder(_AnyRequest)
+_FP32 = np.dtype("<f4")
+_FP64 = np.dtype("<f8")
+_DATA_NAMES: dict[np.dtype[Any], bytes] = {}
+
+# Ids for requests without one: unique and shaped like a UUID, at a tenth of the price of uuid4().
+_ID_PREFIX = str(uuid.uuid4())[:24].encode("ascii")
+_ID_COUNTER = itertools.count(1)
+
+
+class OpenInference:
+    """The protocol for one model.
+
+    Args:
+        model: its name in paths and replies.
+        outputs: names of what the model gives, in order.
+        max_tensor_bytes: bound on one tensor, whatever its shape says.
+    """
+
+    def __init__(self, model: str, outputs: Sequence[str], *, max_tensor_bytes: int) -> None:
+        self.model = model
+        self.max_tensor_bytes = max_tensor_bytes
+        self._outputs = tuple(outputs)
+        self._prefers_floats = True
+        name = orjson.dumps(model)
+        self._opening = b'{"model_name":' + name + b',"model_version":null,"id":'
+        self._openings = {output: b'{"name":' + orjson.dumps(output) + b',"shape":[' for output in outputs}
+        self._single = self._openings[self._outputs[0]] if len(self._outputs) == 1 else b""
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def read(self, head: Head, body: bytes) -> TensorCall:
+        """Decode an infer request.
+
+        Raises:
+            DecodeError: with the place, such as ``inputs[0].data``.
+            TooLarge: a tensor over ``max_tensor_bytes``.
+        """
+        length = head.headers.get(HEADER_LENGTH)
+        if length is None and self._prefers_floats:
+            try:
+                request = _FLOATS.decode(body)
+            except msgspec.ValidationError:
+                self._prefers_floats = False
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise DecodeError(f"expected a JSON object, found: {error}") from None
+            else:
+                call = self._read_floats(request)
+                if call is not None:
+                    return call
+        return self._read_any(body, length)
+
+    def _read_floats(self, request: _FloatRequest) -> TensorCall | None:
+        """The commonest request: flat lists of FP32 or FP64. None when it is anything else."""
+        names: list[str] = []
+        arrays: list[Array] = []
+        for index, tensor in enumerate(request.inputs):
+            datatype = tensor.datatype
+            if datatype == "FP32":
+                dtype = _FP32
+            elif datatype == "FP64":
+                dtype = _FP64
+            else:
+                self._prefers_floats = False
+                return None
+            shape = tensor.shape
+            data = tensor.data
+            if (len(shape) == 2 and shape[0] == 1 and shape[1] == len(data)) or self._fits(shape, data, index):
+                names.append(tensor.name)
+                # No np.errstate here, it costs more than the conversion: a replica ignores overflow to infinity
+                # from its start (runtime.worker), and the model's own check refuses what is not finite.
+                arrays.append(np.array(data, dtype).reshape(shape))
+        if not arrays:
+            raise DecodeError("expected at least one input tensor, found none", at="inputs")
+        if request.outputs is None and request.parameters is None:
+            return TensorCall(names, arrays, request.id)
+        return TensorCall(names, arrays, self._context(request))
+
+    def _fits(self, shape: list[int], data: list[float], index: int) -> bool:
+        at = f"inputs[{index}]"
+        count = tensor_json.elements(shape, at, size=8, max_bytes=self.max_tensor_bytes)
+        if count != len(data):
+            raise DecodeError(f"expected {count} elements for shape {shape}, found {len(data)}", at=f"{at}.data")
+        return True
+
+    def _read_any(self, body: bytes, length: bytes | None) -> TensorCall:
+        head, offset = self._split(body, length)
+        try:
+            request = _ANY.decode(head)
+        except msgspec.ValidationError as error:
+            raise DecodeError(f"expected an inference request, found: {error}") from None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise DecodeError(f"expected a JSON object, found: {error}") from None
+        if not request.inputs:
+            raise DecodeError("expected at least one input tensor, found none", at="inputs")
+        names: list[str] = []
+        arrays: list[Array] = []
+        for index, tensor in enumerate(request.inputs):
+            at = f"inputs[{index}]"
+            kind = tensor_json.datatype(tensor.datatype, at)
+            parameters = tensor.parameters or {}
+            size = parameters.get("binary_data_size")
+            if size is not None:
+                array, offset = self._read_binary(tensor, body, offset, size, length, at)
+            elif isinstance(tensor.data, msgspec.UnsetType):
+                raise DecodeError("expected data, or binary_data_size in parameters", at=at)
+            else:
+                raw = bytes(tensor.data)
+                array = tensor_json.decode(
+                    raw,
+                    tensor.shape,
+                    kind,
+                    at,
+                    max_bytes=self.max_tensor_bytes,
+                    base64_text=parameters.get("content_type") == "base64",
+                )
+                self._prefers_floats = kind.kind == "float" and not raw.startswith(b"[[")
+            names.append(tensor.name)
+            arrays.append(array)
+        if offset != len(body):
+            raise DecodeError(f"expected no bytes after the last tensor, found {len(body) - offset}")
+        if len(set(names)) != len(names):
+            raise DecodeError("expected input tensors of different names", at="inputs")
+        return TensorCall(names, arrays, self._context(request))
+
+    def _split(self, body: bytes, length: bytes | None) -> tuple[bytes, int]:
+        if length is None:
+            return body, len(body)
+        if not length.isdigit() or len(length) > 15 or not 0 < int(length) <= len(body):
+            raise DecodeError(
+                f"expected a JSON length of 1 to {len(body)} bytes in Inference-Header-Content-Length, "
+                f"found {length[:32].decode('latin-1')!r}"
+            )
+        return body[: int(length)], int(length)
+
+    def _read_binary(
+        self, tensor: _AnyTensor, body: bytes, offset: int, size: Any, length: bytes | None, at: str
+    ) -> tuple[Array, int]:
+        if length is None:
+            raise DecodeError(
+                "expected an Inference-Header-Content-Length header with binary tensors, found none",
+                at=f"{at}.parameters.binary_data_size",
+            )
+        if not isinstance(tensor.data, msgspec.UnsetType):
+            raise DecodeError("expected either data or binary_data_size, found both", at=at)
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= len(body) - offset:
+            raise DecodeError(
+                f"expected a size of 0 to {len(body) - offset} bytes", at=f"{at}.parameters.binary_data_size"
+            )
+        kind = DATATYPES[tensor.datatype]
+        array = tensor_binary.decode(body, offset, size, tensor.shape, kind, at, max_bytes=self.max_tensor_bytes)
+        return array, offset + size
+
+    def _context(self, request: _FloatRequest | _AnyRequest) -> _Context | str | None:
+        parameters = request.parameters or {}
+        binary = parameters.get("binary_data_output") is True
+        if not request.outputs:
+            return _Context(request.id, None, binary) if binary else request.id
+        wanted: dict[str, bool] = {}
+        for index, output in enumerate(request.outputs):
+            if output.name not in self._openings:
+                raise DecodeError(
+                    f"Unexpected inference output {output.name[:64]!r} for model {self.model!r}; "
+                    f"it has {', '.join(self._outputs)}",
+                    at=f"outputs[{index}].name",
+                )
+            choice = (output.parameters or {}).get("binary_data")
+            wanted[output.name] = choice if isinstance(choice, bool) else binary
+        return _Context(request.id, wanted, any(wanted.values()))
+
+    # -- replies -------------------------------------------------------------------------------------------
+
+    def write(self, call: TensorCall, outputs: Sequence[Array]) -> Reply:
+        """Encode what the model gave for one call.
+
+        Raises:
+            CallError: FP16 asked for as JSON, which has no exact form there.
+            PredictError: an output of a dtype the protocol lacks.
+        """
+        context = call.context
+        if isinstance(context, _Context):
+            return self._write_chosen(context, outputs)
+        if context is None:
+            identifier = b'"%b%012x"' % (_ID_PREFIX, next(_ID_COUNTER))
+        else:
+            identifier = orjson.dumps(context)
+        if self._single:
+            data = self._json_output(self._single, outputs[0])
+        else:
+            openings = self._openings
+            data = b",".join(
+                [self._json_output(openings[n], a) for n, a in zip(self._outputs, outputs, strict=True)]
+            )
+        return Reply(200, b'%b%b,"parameters":null,"outputs":[%b]}' % (self._opening, identifier, data))
+
+    def _write_chosen(self, context: _Context, outputs: Sequence[Array]) -> Reply:
+        texts: list[bytes] = []
+        tails: list[bytes] = []
+        by_name = dict(zip(self._outputs, outputs, strict=True))
+        for name, binary in (context.wanted or dict.fromkeys(self._outputs, True)).items():
+            array = by_name[name]
+            if not binary:
+                texts.append(self._json_output(self._openings[name], array))
+                continue
+            kind = DATATYPES[_datatype(array)]
+            tails.append(tensor_binary.encode(array, kind))
+            texts.append(
+                self._openings[name]
+                + b'%b],"datatype":"%b","parameters":{"binary_data_size":%d}}'
+                % (_dimensions(array), kind.name.encode("ascii"), len(tails[-1]))
+            )
+        identifier = (
+            orjson.dumps(context.id) if context.id is not None else b'"%b%012x"' % (_ID_PREFIX, next(_ID_COUNTER))
+        )
+        text = b'%b%b,"parameters":null,"outputs":[%b]}' % (self._opening, identifier, b",".join(texts))
+        if not context.binary:
+            return Reply(200, text)
+        length = str(len(text)).encode("ascii")
+        return Reply(200, b"".join([text, *tails]), _OCTETS, ((HEADER_LENGTH, length),))
+
+    def _json_output(self, opening: bytes, array: Array) -> bytes:
+        middle = _DATA_NAMES.get(array.dtype)
+        if middle is None:
+            return self._json_objects(opening, array)
+        if array.ndim == 1:
+            return b"%b%d%b%b}" % (opening, array.shape[0], middle, _json_flat(array))
+        return b"%b%b%b%b}" % (opening, _dimensions(array), middle, _json_flat(array.ravel()))
+
+    def _json_objects(self, opening: bytes, array: Array) -> bytes:
+        name = _datatype(array)
+        if name == "FP16":
+            raise CallError(
+                "Sending FP16 data via JSON is not supported; ask for binary_data in the request's outputs"
+            )
+        if name == "BYTES":
+            values = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in array.flat]
+            data = orjson.dumps(values)
+        else:  # A byte order or padding of its own.
+            data = _json_flat(np.ascontiguousarray(array.ravel(), dtype=tensor_json.dtype(name)))
+        return opening + b'%b],"datatype":"%b","parameters":null,"data":%b}' % (
+            _dimensions(array),
+            name.encode("ascii"),
+            data,
+        )
+
+    # -- the rest ------------------------------------------------------------------------------------------
+
+    def metadata(self, platform: str, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Reply:
+        """``GET /v2/models/{model}``."""
+        described = {
+            "name": self.model,
+            "versions": None,
+            "platform": platform,
+            "inputs": [_described(spec) for spec in inputs],
+            "outputs": [_described(spec) for spec in outputs],
+        }
+        return Reply(200, orjson.dumps(described))
+
+    def ready(self, is_ready: bool) -> Reply:
+        """``GET /v2/models/{model}/ready``; 503 while not ready."""
+        if is_ready:
+            return Reply(200, orjson.dumps({"name": self.model, "ready": True}))
+        return error_reply(503, f"Model with name {self.model} is not ready.")
+
+
+def error(problem: TiffinError) -> Reply:
+    """``{"error": ...}`` with the status of the error; what is not the caller's to fix stays general."""
+    text = str(problem) if isinstance(problem, CallError) else "The model could not answer; see the server's log."
+    return error_reply(problem.status, text)
+
+
+def error_reply(status: int, text: str) -> Reply:
+    """An error body of the protocol."""
+    return Reply(status, orjson.dumps({"error": text}))
+
+
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
+def _datatype(array: Array) -> str:
+    try:
+        return datatype_of(array.dtype.str)
+    except KeyError:
+        raise PredictError(f"expected an output of a protocol datatype, found dtype {array.dtype}") from None
+
+
+def _dimensions(array: Array) -> bytes:
+    return ",".join(map(str, array.shape)).encode("ascii")
+
+
+def _json_flat(array: Array) -> bytes:
+    if not array.flags.c_contiguous:
+        array = np.ascontiguousarray(array)
+    return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+for _datatype_name in DATATYPES:
+    if _datatype_name not in ("BYTES", "FP16"):
+        _DATA_NAMES[tensor_json.dtype(_datatype_name)] = (
+            b'],"datatype":"' + _datatype_name.encode("ascii") + b'","parameters":null,"data":'
+        )

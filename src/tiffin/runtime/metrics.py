@@ -1,0 +1,240 @@
+"""Counters of one replica, in memory its workers share, and their Prometheus page.
+
+Counting is one addition to a slot of a shared ``mmap``; each worker has a block of slots, so nothing is locked,
+and a page asked of any worker sums the blocks of all. Labels come from the endpoints that exist and a fixed
+list of status codes: a caller cannot make new series.
+"""
+
+from __future__ import annotations
+
+import mmap
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tiffin.runtime.exchange import Endpoint
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+BLOCK_BYTES = 1 << 20
+"""Bytes per worker; pages never touched take no memory."""
+
+STATUSES = (
+    200,
+    201,
+    204,
+    301,
+    304,
+    400,
+    401,
+    403,
+    404,
+    405,
+    408,
+    409,
+    413,
+    415,
+    422,
+    429,
+    431,
+    499,
+    500,
+    501,
+    502,
+    503,
+    504,
+)
+_STATUS_SLOT = {status: slot for slot, status in enumerate(STATUSES)}
+_OTHER = len(STATUSES)
+
+SECONDS = (
+    0.0001,
+    0.00025,
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
+
+_HISTOGRAM = len(SECONDS) + 2  # buckets, +Inf, sum
+_ROWS_HISTOGRAM = len(ROWS) + 2
+_IN_FLIGHT, _CONNECTIONS, _LOAD, _READY, _DROPPED = range(5)
+_QUEUE = 5
+_PREDICT = _QUEUE + _HISTOGRAM
+_BATCH = _PREDICT + _HISTOGRAM
+_ENDPOINTS = _BATCH + _ROWS_HISTOGRAM
+_PER_ENDPOINT = len(STATUSES) + 1 + _HISTOGRAM
+
+
+def shared_memory(workers: int, fileno: int = -1) -> mmap.mmap:
+    """Blocks for ``workers`` workers: anonymous (inherited by fork), or over an open file of any size."""
+    return mmap.mmap(fileno, workers * BLOCK_BYTES)
+
+
+class Metrics:
+    """One worker's slots, and the sums over all workers.
+
+    Args:
+        endpoints: every endpoint; its ``index`` is its place here.
+        memory: from ``shared_memory``; ``None`` for a single worker.
+        worker: which block is this worker's.
+        labels: on every series, for example ``{"deployment": "iris"}``.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        memory: mmap.mmap | None = None,
+        worker: int = 0,
+        labels: dict[str, str] | None = None,
+    ) -> None:
+        self._endpoints = [(endpoint.method, endpoint.template) for endpoint in endpoints]
+        self._endpoints.append(("", ""))  # Requests no endpoint was found for.
+        if (_ENDPOINTS + len(self._endpoints) * _PER_ENDPOINT) * 8 > BLOCK_BYTES:
+            raise ValueError(
+                f"expected at most {BLOCK_BYTES // 8 // _PER_ENDPOINT} endpoints, found {len(endpoints)}"
+            )
+        self._memory = memory if memory is not None else shared_memory(1)
+        self._all = memoryview(self._memory).cast("d")
+        block = BLOCK_BYTES // 8
+        self._blocks = [self._all[start : start + block] for start in range(0, len(self._all), block)]
+        self._slots = self._blocks[worker]
+        self._labels = labels or {}
+        self._in_flight = 0
+        for gauge in (_IN_FLIGHT, _CONNECTIONS, _READY):
+            self._slots[gauge] = 0.0  # A restarted worker keeps its counters, not its gauges.
+
+    # -- counting, on the request path ---------------------------------------------------------------------
+
+    def request(self, endpoint: int, status: int, seconds: float) -> None:
+        """A request was answered; ``endpoint`` is -1 when none was found for it."""
+        slots = self._slots
+        base = _ENDPOINTS + (endpoint if endpoint >= 0 else len(self._endpoints) - 1) * _PER_ENDPOINT
+        slots[base + _STATUS_SLOT.get(status, _OTHER)] += 1.0
+        base += len(STATUSES) + 1
+        slots[base + bisect_left(SECONDS, seconds)] += 1.0
+        slots[base + len(SECONDS) + 1] += seconds
+
+    def batch(self, rows: int, seconds: float, waits: Iterable[float]) -> None:
+        """A batch was predicted; ``waits`` are the seconds its calls had queued."""
+        slots = self._slots
+        slots[_PREDICT + bisect_left(SECONDS, seconds)] += 1.0
+        slots[_PREDICT + len(SECONDS) + 1] += seconds
+        slots[_BATCH + bisect_left(ROWS, rows)] += 1.0
+        slots[_BATCH + len(ROWS) + 1] += rows
+        total = 0.0
+        for wait in waits:
+            slots[_QUEUE + bisect_left(SECONDS, wait)] += 1.0
+            total += wait
+        slots[_QUEUE + len(SECONDS) + 1] += total
+
+    def dropped(self) -> None:
+        """A caller left before its answer."""
+        self._slots[_DROPPED] += 1.0
+
+    def gauges(self, in_flight: int, connections: int) -> None:
+        """What is going on now; called once a second and before a page."""
+        self._slots[_IN_FLIGHT] = in_flight
+        self._slots[_CONNECTIONS] = connections
+
+    def loaded(self, seconds: float) -> None:
+        """The model or service took this long to load and warm up."""
+        self._slots[_LOAD] = seconds
+        self._slots[_READY] = 1.0
+
+    def unready(self) -> None:
+        """Draining."""
+        self._slots[_READY] = 0.0
+
+    # -- the page ------------------------------------------------------------------------------------------
+
+    def page(self) -> bytes:
+        """The Prometheus text page: the sums over all workers, and what user code registered in this one."""
+        import prometheus_client
+
+        registry = prometheus_client.CollectorRegistry()
+        registry.register(self)  # type: ignore[arg-type]
+        return prometheus_client.generate_latest(registry) + _user_metrics()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every series, for prometheus_client."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        names, values = list(self._labels), list(self._labels.values())
+        requests = CounterMetricFamily(
+            "tiffin_requests", "Requests answered, by status code.", labels=[*names, "method", "endpoint", "code"]
+        )
+        seconds = HistogramMetricFamily(
+            "tiffin_request_seconds",
+            "From the last byte of a request to its answer.",
+            labels=[*names, "method", "endpoint"],
+        )
+        for index, (method, template) in enumerate(self._endpoints):
+            base = _ENDPOINTS + index * _PER_ENDPOINT
+            counted = [self._sum(base + slot) for slot in range(len(STATUSES) + 1)]
+            if not any(counted):
+                continue
+            for slot, count in enumerate(counted):
+                if count:
+                    code = str(STATUSES[slot]) if slot < len(STATUSES) else "other"
+                    requests.add_metric([*values, method, template, code], count)
+            self._histogram(seconds, [*values, method, template], base + len(STATUSES) + 1, SECONDS)
+        yield requests
+        yield seconds
+        for name, text, base, bounds in (
+            ("tiffin_queue_seconds", "How long calls waited for a batch.", _QUEUE, SECONDS),
+            ("tiffin_predict_seconds", "How long the model took for a batch.", _PREDICT, SECONDS),
+            ("tiffin_batch_rows", "Rows in a batch.", _BATCH, ROWS),
+        ):
+            family = HistogramMetricFamily(name, text, labels=names)
+            self._histogram(family, values, base, bounds)
+            yield family
+        for name, text, slot, total in (
+            ("tiffin_in_flight", "Requests being answered.", _IN_FLIGHT, self._sum),
+            ("tiffin_connections", "Open connections.", _CONNECTIONS, self._sum),
+            ("tiffin_load_seconds", "Time to load and warm up; the slowest worker's.", _LOAD, self._max),
+            ("tiffin_ready_workers", "Workers that are ready.", _READY, self._sum),
+        ):
+            gauge = GaugeMetricFamily(name, text, labels=names)
+            gauge.add_metric(values, total(slot))
+            yield gauge
+        dropped = CounterMetricFamily(
+            "tiffin_callers_gone", "Callers that left before their answer.", labels=names
+        )
+        dropped.add_metric(values, self._sum(_DROPPED))
+        yield dropped
+
+    def _sum(self, slot: int) -> float:
+        return sum(block[slot] for block in self._blocks)
+
+    def _max(self, slot: int) -> float:
+        return max(block[slot] for block in self._blocks)
+
+    def _histogram(self, family: Any, labels: list[str], base: int, bounds: Sequence[float]) -> None:
+        total = 0.0
+        buckets: list[tuple[str, float]] = []
+        for slot in range(len(bounds) + 1):
+            total += self._sum(base + slot)
+            buckets.append((str(bounds[slot]) if slot < len(bounds) else "+Inf", total))
+        family.add_metric(labels, buckets, self._sum(base + len(bounds) + 1))
+
+
+def _user_metrics() -> bytes:
+    """What user code registered with prometheus_client, and the process's own figures."""
+    import prometheus_client
+
+    return prometheus_client.generate_latest(prometheus_client.REGISTRY)

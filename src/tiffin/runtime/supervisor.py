@@ -1,0 +1,217 @@
+"""The process of a replica: one worker in place, or several forked and looked after.
+
+A saved model whose framework allows it is loaded once before the fork, so that the workers share its memory.
+Everything else is loaded by each worker.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import logging
+import mmap
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from tiffin.errors import TiffinError
+from tiffin.runtime.application import Application
+from tiffin.runtime.applications import application_of
+from tiffin.runtime.listening import address_of, bind
+from tiffin.runtime.metrics import shared_memory
+from tiffin.runtime.worker import COULD_NOT_START, OK, Worker
+from tiffin.spec import ReplicaSpec
+
+log = logging.getLogger(__name__)
+
+_RESTART_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Pause before the n-th restart in a row of a worker that keeps dying; a minute of life forgives."""
+_FORGIVEN_AFTER_SECONDS = 60.0
+
+
+def run(spec: ReplicaSpec, *, announce: Callable[[str], None] = lambda address: None) -> int:
+    """Run a replica to its end; the exit code: 0 drained, 3 could not start.
+
+    ``announce`` gets the address once the replica is ready.
+
+    Raises:
+        PortInUse, PlatformError: nothing can listen there.
+    """
+    workers = worker_count(spec)
+    sockets = bind(spec.listen, workers)
+    address = address_of(sockets[0])
+
+    def ready() -> None:
+        if spec.ready_file:
+            _write_ready(Path(spec.ready_file), address)
+        announce(address)
+
+    try:
+        if workers == 1:
+            return serve(spec, sockets, on_ready=ready)
+        return Supervisor(spec, sockets, workers, ready).run()
+    finally:
+        for sock in sockets:
+            sock.close()
+        if spec.listen.unix:
+            with contextlib.suppress(OSError):
+                os.unlink(spec.listen.unix)
+
+
+def serve(
+    spec: ReplicaSpec,
+    sockets: list[socket.socket],
+    *,
+    application: Application | None = None,
+    memory: mmap.mmap | None = None,
+    index: int = 0,
+    on_ready: Callable[[], None],
+) -> int:
+    """One worker in this process."""
+    try:
+        application = application or application_of(spec)
+        worker = Worker(spec, application, sockets, memory=memory, index=index, on_ready=on_ready)
+    except TiffinError as error:
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        log.error("could not start: %s%s", error, hint)  # noqa: TRY400 - the message is the whole story
+        return COULD_NOT_START
+    return worker.run()
+
+
+def worker_count(spec: ReplicaSpec) -> int:
+    """How many workers: the number asked for, or one a core this process may use."""
+    wanted = spec.component.workers
+    if wanted == "cpu":
+        return max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return max(1, int(wanted))
+
+
+def _write_ready(path: Path, address: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
+    temporary.rename(path)
+
+
+class Supervisor:
+    """Forks workers, restarts those that die, passes signals on.
+
+    Args:
+        sockets: one per worker (or one shared, repeated).
+        ready: called once when every worker is ready.
+    """
+
+    def __init__(
+        self, spec: ReplicaSpec, sockets: list[socket.socket], workers: int, ready: Callable[[], None]
+    ) -> None:
+        self._spec = spec
+        self._sockets = sockets
+        self._workers = workers
+        self._ready = ready
+        self._memory = shared_memory(workers)
+        self._application: Application | None = None
+        self._pids: dict[int, int] = {}
+        self._born: dict[int, float] = {}
+        self._deaths = [0] * workers
+        self._stopping = False
+        self._failed = False
+        self._pipe = os.pipe()
+
+    def run(self) -> int:
+        """Look after the workers until told to stop, or until one cannot start."""
+        try:
+            self._application = self._load_before_fork()
+        except TiffinError as error:
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            log.error("could not load: %s%s", error, hint)  # noqa: TRY400 - the message is the whole story
+            return COULD_NOT_START
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._told_to_stop)
+        gc.collect()
+        gc.freeze()  # Workers then do not write to the pages they share with this process.
+        for index in range(self._workers):
+            self._fork(index)
+        ready = 0
+        while self._pids:
+            readable, _, _ = select.select([self._pipe[0]], [], [], 0.1)
+            if readable and os.read(self._pipe[0], 1) and ready < self._workers:
+                ready += 1
+                if ready == self._workers:
+                    log.info("%d workers are ready", ready)
+                    self._ready()
+            self._reap()
+        return COULD_NOT_START if self._failed else OK
+
+    def _load_before_fork(self) -> Application | None:
+        from tiffin.runtime.model_application import ModelApplication
+        from tiffin.spec import ModelSource
+
+        if not isinstance(self._spec.component.source, ModelSource):
+            return None
+        application = ModelApplication(self._spec)
+        return application if application.open().fork_safe else None
+
+    def _fork(self, index: int) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid:
+            self._pids[pid] = index
+            self._born[pid] = time.monotonic()
+            return
+        code = COULD_NOT_START
+        try:
+            os.close(self._pipe[0])
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, signal.SIG_DFL)
+            code = serve(
+                self._spec,
+                [self._sockets[index]],
+                application=self._application,
+                memory=self._memory,
+                index=index,
+                on_ready=lambda: (os.write(self._pipe[1], b"."), None)[1],
+            )
+        except BaseException:
+            log.exception("a worker failed")
+        finally:
+            logging.shutdown()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while self._pids:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            index = self._pids.pop(pid, None)
+            if index is None:
+                continue
+            lived = time.monotonic() - self._born.pop(pid)
+            code = os.waitstatus_to_exitcode(status)
+            if self._stopping:
+                continue
+            if code == COULD_NOT_START:
+                # Starting again would fail again: stop, and let who runs us say so.
+                self._failed = True
+                self._stop()
+                continue
+            self._deaths[index] = 0 if lived > _FORGIVEN_AFTER_SECONDS else self._deaths[index] + 1
+            pause = _RESTART_SECONDS[min(self._deaths[index] - 1, len(_RESTART_SECONDS) - 1)]
+            log.warning("worker %d ended with %d after %.1f s; restarting it in %.1f s", index, code, lived, pause)
+            select.select([], [], [], pause)
+            self._fork(index)
+
+    def _told_to_stop(self, number: int, frame: FrameType | None) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for pid in list(self._pids):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)

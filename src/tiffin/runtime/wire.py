@@ -1,0 +1,525 @@
+"""HTTP/1.1 on a socket: bytes in, requests to endpoints, replies out.
+
+One ``Connection`` per socket, on the event loop. Requests of a connection are answered one after the other:
+what is pipelined behind the one in hand stays in the buffer, and reading stops when that grows. Nothing here
+knows a model; the parsing is ``protocol.http1``'s.
+
+Clients repeat themselves: the head of a keep-alive client's next request is nearly always byte for byte the
+last one. So parsed heads, routed, are kept in a small table keyed by their bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+
+from tiffin.errors import CallError, CallTimeout, DeadlineExceeded, HeadTooLarge, NotReady, TiffinError
+from tiffin.protocol import http1
+from tiffin.protocol.coding import decoded
+from tiffin.protocol.head import Head
+from tiffin.protocol.reply import JSON, Reply
+from tiffin.runtime.application import Application, RouteTable
+from tiffin.runtime.exchange import Endpoint
+from tiffin.runtime.lifecycle import State
+from tiffin.runtime.metrics import Metrics
+from tiffin.spec import Limits
+
+log = logging.getLogger(__name__)
+
+_MAX_CACHED_HEADS = 256
+_MAX_CACHED_HEAD_BYTES = 1024
+_SWEEP_SECONDS = 0.5
+_LINGER_SECONDS = 2.0
+_SMALL_BODY = 65_536
+
+
+class Server:
+    """What the connections of a worker share: endpoints, limits, state, the table of heads.
+
+    Args:
+        timeout_seconds: for every request that is not exempt; the application may have finer ones.
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        table: RouteTable,
+        limits: Limits,
+        metrics: Metrics,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> None:
+        self.application = application
+        self.table = table
+        self.limits = limits
+        self.metrics = metrics
+        self.timeout_seconds = timeout_seconds
+        self.state = State.STARTING
+        self.connections: set[Connection] = set()
+        self.in_flight = 0
+        self.clock = 0.0
+        self.on_idle: Callable[[], None] | None = None
+        self._heads: dict[bytes, tuple[Head, Endpoint | TiffinError]] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self.common = b""
+        self.json_ok = b""
+        self._second = 0
+        self._tick()
+
+    def start(self) -> None:
+        """Begin to look after connections; needs a running loop."""
+        self._sweep()
+
+    def stop(self) -> None:
+        """Close what is left."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in list(self.connections):
+            connection.close()
+
+    def connect(self) -> Connection:
+        """The protocol factory for ``loop.create_server``."""
+        return Connection(self)
+
+    def head(self, block: bytes) -> tuple[Head, Endpoint | TiffinError]:
+        """Parse and route a head, or remember having done so."""
+        found = self._heads.get(block)
+        if found is None:
+            found = self._route(block)
+            if len(block) <= _MAX_CACHED_HEAD_BYTES:
+                if len(self._heads) >= _MAX_CACHED_HEADS:
+                    self._heads.clear()
+                self._heads[block] = found
+        return found
+
+    def _route(self, block: bytes) -> tuple[Head, Endpoint | TiffinError]:
+        head = http1.parse_head(block, max_headers=self.limits.max_headers)
+        try:
+            return head, self.table.find(head.method, head.path)
+        except CallError as error:
+            return head, error
+
+    def begin_drain(self) -> None:
+        """Answer what is in hand, take no new connections' requests for long: every reply now closes."""
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def _tick(self) -> None:
+        self.clock = time.monotonic()
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            date = formatdate(second, usegmt=True).encode("ascii")
+            server = self.application.server_header
+            self.common = b"date: %b\r\n" % date + (b"server: %b\r\n" % server if server else b"")
+            self.json_ok = (
+                http1.status_line(200) + self.common + b"content-type: application/json\r\ncontent-length: "
+            )
+
+    def _sweep(self) -> None:
+        """Twice a second: the time, the date header, and the connections that are late."""
+        self._tick()
+        now = self.clock
+        for connection in list(self.connections):
+            if connection.deadline < now:
+                connection.late()
+        self.metrics.gauges(self.in_flight, len(self.connections))
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+
+
+class Request:
+    """One request in hand: the exchange its endpoint answers through. See ``exchange.Exchange``."""
+
+    __slots__ = (
+        "_answered",
+        "_can_send",
+        "_connection",
+        "body",
+        "closed",
+        "endpoint",
+        "head",
+        "on_close",
+        "started",
+    )
+
+    def __init__(self, connection: Connection, head: Head, body: bytes, endpoint: Endpoint | None) -> None:
+        self._connection = connection
+        self.head = head
+        self.body = body
+        self.endpoint = endpoint
+        self.closed = False
+        self.on_close: Callable[[], None] | None = None
+        self.started = time.perf_counter()
+        self._answered = False
+
+    def reply(self, reply: Reply) -> None:
+        """Answer with a whole reply; the second answer to a request is dropped."""
+        if self._answered or self.closed:
+            return
+        self._answered = True
+        self._connection.answer(self, reply)
+
+    def start(self, reply: Reply) -> None:
+        """Begin a streamed answer."""
+        if self._answered or self.closed:
+            return
+        self._answered = True
+        self._connection.start_stream(self, reply)
+
+    async def send(self, chunk: bytes) -> None:
+        """Send a chunk, at the pace of the caller."""
+        await self._connection.send_chunk(self, chunk)
+
+    def finish(self) -> None:
+        """End a streamed answer."""
+        if not self.closed:
+            self._connection.finish_stream(self)
+
+    def abort(self) -> None:
+        """Break a streamed answer off: without its last chunk the caller knows it is incomplete."""
+        if not self.closed:
+            self._connection.abort()
+
+    def gone(self) -> None:
+        """The caller has left."""
+        self.closed = True
+        on_close, self.on_close = self.on_close, None
+        if on_close is not None:
+            on_close()
+
+
+class Connection(asyncio.Protocol):
+    """One socket. States: reading a head, reading a body, answering, discarding (before a close)."""
+
+    __slots__ = (
+        "_advancing",
+        "_awaited",
+        "_buffer",
+        "_chunked",
+        "_chunks",
+        "_drained",
+        "_endpoint",
+        "_head",
+        "_keep_alive",
+        "_paused",
+        "_request",
+        "_state",
+        "_status",
+        "_transport",
+        "deadline",
+        "server",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.deadline = server.clock + server.limits.head_seconds
+        self._transport: asyncio.Transport = None  # type: ignore[assignment]
+        self._buffer: bytes | bytearray = b""
+        self._state = "head"
+        self._head: Head | None = None
+        self._endpoint: Endpoint | TiffinError | None = None
+        self._awaited = 0
+        self._chunked: http1.ChunkedBody | None = None
+        self._request: Request | None = None
+        self._keep_alive = True
+        self._advancing = False
+        self._paused = False
+        self._drained: asyncio.Event | None = None
+        self._status = 0
+        self._chunks = True
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        self.server.connections.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.server.connections.discard(self)
+        self._state = "closed"
+        request, self._request = self._request, None
+        if self._drained is not None:
+            self._drained.set()
+        if request is not None:
+            self.server.in_flight -= 1
+            self.server.metrics.dropped()
+            self.server.metrics.request(
+                request.endpoint.index if request.endpoint else -1, 499, time.perf_counter() - request.started
+            )
+            request.gone()
+        self._check_idle()
+
+    def data_received(self, data: bytes) -> None:
+        if self._state == "discard" or self._state == "closed":
+            return
+        if self._buffer:
+            self._buffer += data  # In place when it is a bytearray, that is while a body arrives.
+        else:
+            self._buffer = data
+        if self._request is not None:
+            if len(self._buffer) > self.server.limits.max_head_bytes and not self._paused:
+                self._paused = True
+                self._transport.pause_reading()
+            return
+        self._advance()
+
+    def eof_received(self) -> bool:
+        # A caller that closed its side may still wait for the answer in hand.
+        if self._request is not None:
+            self._keep_alive = False
+            return True
+        return False
+
+    def pause_writing(self) -> None:
+        self._drained = asyncio.Event()
+        self.deadline = self.server.clock + self.server.limits.keep_alive_seconds
+
+    def resume_writing(self) -> None:
+        if self._drained is not None:
+            self._drained.set()
+            self._drained = None
+
+    # -- requests ------------------------------------------------------------------------------------------
+
+    def _advance(self) -> None:
+        """Take whole requests off the buffer until one has to wait; a loop, since answers come back here."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._request is None and self._state != "discard" and self._state != "closed":
+                if self._state == "head":
+                    if not self._buffer or not self._read_head():
+                        return
+                if self._state == "body" and not self._read_body():
+                    return
+        except TiffinError as error:
+            self._refuse(error)
+        finally:
+            self._advancing = False
+
+    def _read_head(self) -> bool:
+        buffer = self._buffer
+        end = buffer.find(http1.END_OF_HEAD)
+        if end < 0:
+            return self._wait_for_head()
+        end += 4
+        if end > self.server.limits.max_head_bytes:
+            raise self._head_too_large()
+        block = bytes(buffer[:end])
+        if block.startswith(b"\r\n"):  # RFC 9112, 2.2: an empty line before a request line is skipped.
+            self._buffer = buffer[2:]
+            return True
+        head, endpoint = self.server.head(block)
+        length = head.content_length
+        if length <= 0:
+            self._buffer = buffer[end:]
+            if length == 0:
+                self._dispatch(head, endpoint, b"")
+                return True
+        elif length > self.server.limits.max_body_bytes:
+            self._head = head
+            raise http1.body_too_large(self.server.limits.max_body_bytes, length)
+        elif len(buffer) - end >= length:
+            body = buffer[end : end + length]
+            self._buffer = buffer[end + length :]
+            self._dispatch(head, endpoint, body if type(body) is bytes else bytes(body))
+            return True
+        else:
+            # The rest of the body is gathered in place: one copy per arriving piece, none per turn.
+            self._buffer = bytearray(buffer[end:])
+        self._head, self._endpoint = head, endpoint
+        self._awaited = length
+        self._chunked = http1.ChunkedBody(self.server.limits.max_body_bytes) if length < 0 else None
+        self._state = "body"
+        self.deadline = self.server.clock + self.server.limits.body_seconds
+        if head.expects_continue and not self._buffer:
+            self._transport.write(http1.CONTINUE)
+        return True
+
+    def _wait_for_head(self) -> bool:
+        if len(self._buffer) > self.server.limits.max_head_bytes:
+            raise self._head_too_large()
+        if b"\n\n" in self._buffer:
+            # llhttp would refuse a bare line feed; without this, such a caller would wait for the time-out.
+            http1.parse_head(bytes(self._buffer) + b"\r\n\r\n", max_headers=self.server.limits.max_headers)
+        return False
+
+    def _head_too_large(self) -> HeadTooLarge:
+        limit = self.server.limits.max_head_bytes
+        return HeadTooLarge(f"expected a request head of at most {limit} bytes")
+
+    def _read_body(self) -> bool:
+        self.deadline = self.server.clock + self.server.limits.body_seconds
+        assert self._head is not None
+        if self._chunked is not None:
+            body, rest = self._chunked.feed(bytes(self._buffer))
+            self._buffer = rest
+            if body is None:
+                return False
+        else:
+            if len(self._buffer) < self._awaited:
+                return False
+            body = (
+                bytes(self._buffer[: self._awaited]) if len(self._buffer) > self._awaited else bytes(self._buffer)
+            )
+            self._buffer = bytes(self._buffer[self._awaited :])
+        self._chunked = None
+        self._state = "head"
+        endpoint = self._endpoint
+        assert endpoint is not None
+        self._dispatch(self._head, endpoint, body)
+        return True
+
+    def _dispatch(self, head: Head, endpoint: Endpoint | TiffinError, body: bytes) -> None:
+        server = self.server
+        self._head = head
+        self._keep_alive = head.keep_alive
+        server.in_flight += 1
+        if isinstance(endpoint, TiffinError):
+            self._request = request = Request(self, head, body, None)
+            self.deadline = server.clock + server.limits.keep_alive_seconds
+            request.reply(server.application.render_error(head.path, endpoint))
+            return
+        self._request = request = Request(self, head, body, endpoint)
+        timeout = server.timeout_seconds
+        self.deadline = float("inf") if timeout is None else server.clock + timeout
+        try:
+            if server.state is not State.READY and not endpoint.exempt and server.state is not State.DRAINING:
+                raise NotReady("the model is still loading; try again in a moment")
+            if b"content-encoding" in head.headers:
+                request.body = decoded(body, head.headers[b"content-encoding"], server.limits.max_body_bytes)
+            endpoint.handler(request)
+        except TiffinError as error:
+            request.reply(server.application.render_error(head.path, error))
+        except Exception:
+            log.exception("an endpoint failed", extra={"endpoint": endpoint.template})
+            request.reply(server.application.render_error(head.path, TiffinError("unexpected")))
+
+    # -- answers -------------------------------------------------------------------------------------------
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        """Write a whole reply and go on to the next request."""
+        server = self.server
+        body = reply.body
+        close = not self._keep_alive or server.state is State.DRAINING
+        if reply.status == 200 and reply.content_type is JSON and not reply.headers and not close:
+            head = b"%b%d\r\n\r\n" % (server.json_ok, len(body))
+        else:
+            head = http1.encode_head(reply, common=server.common, length=len(body), close=close)
+        if request.head.method == "HEAD":
+            self._transport.write(head)
+        elif len(body) < _SMALL_BODY:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
+        self._done(request, reply.status, close)
+
+    def start_stream(self, request: Request, reply: Reply) -> None:
+        """Write the head of a chunked answer (HTTP/1.0: until the close)."""
+        self._chunks = request.head.minor_version > 0
+        close = not self._keep_alive or not self._chunks or self.server.state is State.DRAINING
+        self._keep_alive = not close
+        self._status = reply.status
+        length = None if self._chunks else http1.UNTIL_CLOSE
+        self._transport.write(http1.encode_head(reply, common=self.server.common, length=length, close=close))
+        self.deadline = float("inf")
+        self._write_chunk(reply.body)
+
+    async def send_chunk(self, request: Request, chunk: bytes) -> None:
+        """Write a chunk; waits while the caller reads slowly."""
+        if self._drained is not None:
+            await self._drained.wait()
+        if request.closed or self._request is not request:
+            raise ConnectionResetError("the caller has gone")
+        self._write_chunk(chunk)
+
+    def _write_chunk(self, chunk: bytes) -> None:
+        if chunk:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunks else chunk)
+
+    def finish_stream(self, request: Request) -> None:
+        """Write the last chunk and go on to the next request."""
+        if self._chunks:
+            self._transport.write(b"0\r\n\r\n")
+        self._done(request, self._status, not self._keep_alive)
+
+    def _done(self, request: Request, status: int, close: bool) -> None:
+        server = self.server
+        endpoint = request.endpoint
+        server.metrics.request(
+            endpoint.index if endpoint is not None else -1, status, time.perf_counter() - request.started
+        )
+        server.in_flight -= 1
+        self._request = None
+        if close:
+            self.close()
+            return
+        self.deadline = server.clock + server.limits.keep_alive_seconds
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+        if self._buffer:
+            self._advance()
+
+    def _refuse(self, error: TiffinError) -> None:
+        """Answer an error found before there was a request, then close: the framing can't be trusted any more."""
+        path = self._head.path if self._head is not None else ""
+        reply = self.server.application.render_error(path, error)
+        self._transport.write(
+            http1.encode_head(reply, common=self.server.common, length=len(reply.body), close=True) + reply.body
+        )
+        self.server.metrics.request(-1, reply.status, 0.0)
+        self._discard()
+
+    def _discard(self) -> None:
+        """Read and forget for a moment before closing: a close with unread bytes would reset the answer away."""
+        self._state = "discard"
+        self._buffer = b""
+        self.deadline = self.server.clock + _LINGER_SECONDS
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    # -- ends ----------------------------------------------------------------------------------------------
+
+    def late(self) -> None:
+        """The deadline has passed; what that means depends on what was going on."""
+        if self._request is not None:
+            request = self._request
+            if self._drained is not None:
+                self.abort()  # A caller that does not read its answer.
+                return
+            if request.on_close is not None:
+                on_close, request.on_close = request.on_close, None
+                on_close()
+            seconds = self.server.timeout_seconds
+            error = DeadlineExceeded(f"expected an answer within {seconds} seconds, found none")
+            request.reply(self.server.application.render_error(request.head.path, error))
+        elif self._state == "discard" or (self._state == "head" and not self._buffer) or self._drained is not None:
+            self.abort()
+        else:
+            self._refuse(CallTimeout("expected the rest of the request, found silence"))
+
+    def close_if_idle(self) -> None:
+        """Close a connection that waits for its next request."""
+        if self._request is None and self._state == "head" and not self._buffer:
+            self.close()
+
+    def close(self) -> None:
+        """Close once everything written has been sent."""
+        if self._state != "closed":
+            self._state = "discard"
+            self.deadline = self.server.clock + self.server.limits.keep_alive_seconds
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _check_idle(self) -> None:
+        server = self.server
+        if server.on_idle is not None and not server.connections:
+            server.on_idle()

@@ -1,0 +1,224 @@
+"""One worker: an event loop with one application on it, from its start to the end of its drain."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import mmap
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from tiffin.errors import TiffinError
+from tiffin.protocol.reply import TEXT, Reply
+from tiffin.runtime.application import Application, RouteTable
+from tiffin.runtime.exchange import Endpoint, Exchange
+from tiffin.runtime.lifecycle import State, after
+from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.wire import Server
+from tiffin.spec import ReplicaSpec
+
+log = logging.getLogger(__name__)
+
+OK, COULD_NOT_START = 0, 3
+BACKLOG = 2048
+_PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+_SETTLE_SECONDS = 0.05
+"""How long a draining worker still accepts: what was on its way when the signal came is answered."""
+
+
+class Worker:
+    """Serves one application on listening sockets until told to drain.
+
+    Args:
+        spec: limits, names and time-outs.
+        application: what to serve; loaded here.
+        sockets: listening sockets, owned by the caller.
+        memory: shared counters, see ``metrics.shared_memory``.
+        index: which of the workers this is.
+        on_ready: called once, when the application is loaded, warm and answering.
+    """
+
+    def __init__(
+        self,
+        spec: ReplicaSpec,
+        application: Application,
+        sockets: Sequence[socket.socket],
+        *,
+        memory: mmap.mmap | None = None,
+        index: int = 0,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._spec = spec
+        self._application = application
+        self._sockets = sockets
+        self._on_ready = on_ready
+        table = RouteTable([*self._health(), *application.endpoints()])
+        labels = {"namespace": spec.namespace, "deployment": spec.deployment}
+        self._metrics = Metrics(table.endpoints, memory, index, labels)
+        application.use(self._metrics)
+        self._server = Server(
+            application, table, spec.limits, self._metrics, timeout_seconds=spec.component.timeout_seconds
+        )
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._drain = asyncio.Event()
+        self._failure: BaseException | None = None
+
+    def run(self) -> int:
+        """Serve until drained; the exit code."""
+        with asyncio.Runner(loop_factory=_new_loop) as runner:
+            return runner.run(self._main())
+
+    async def _main(self) -> int:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_drain)
+        self._server.start()
+        listeners = [await self._listen(loop, sock) for sock in self._sockets]
+        loaded = asyncio.create_task(self._load())
+        draining = asyncio.create_task(self._drain.wait())
+        await asyncio.wait((loaded, draining), return_when=asyncio.FIRST_COMPLETED)
+        if not loaded.done():
+            return OK  # Told to stop while loading: nobody was promised anything.
+        if self._failure is not None:
+            self._server.state = after(self._server.state, "failed")
+            return COULD_NOT_START
+        await draining
+        await self._finish(listeners)
+        return OK
+
+    async def _listen(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> asyncio.AbstractServer:
+        if sock.family == socket.AF_UNIX:
+            return await loop.create_unix_server(self._server.connect, sock=sock, backlog=BACKLOG)
+        return await loop.create_server(self._server.connect, sock=sock, backlog=BACKLOG)
+
+    async def _load(self) -> None:
+        """Load in a thread, so that the worker is alive, and says it is not ready, meanwhile."""
+        began = time.monotonic()
+        try:
+            await _in_thread(self._application.load)
+            await self._application.start()
+        except TiffinError as error:
+            self._failure = error
+            hint = f"\nhint: {error.hint}" if error.hint else ""
+            log.error("could not load: %s%s", error, hint)  # noqa: TRY400 - the message is the whole story
+            return
+        except Exception as error:
+            self._failure = error
+            log.exception("could not load")
+            return
+        # What was loaded stays for good: keep it out of every later collection (measured: 65-180 ms each).
+        gc.collect()
+        gc.freeze()
+        self._metrics.loaded(time.monotonic() - began)
+        self._server.state = after(self._server.state, "loaded")
+        log.info("ready after %.2f s", time.monotonic() - began)
+        self._on_ready()
+
+    def _told_to_drain(self) -> None:
+        if self._drain.is_set():
+            self._server.stop()  # Told twice: now.
+        self._drain.set()
+
+    async def _finish(self, listeners: Sequence[asyncio.AbstractServer]) -> None:
+        server = self._server
+        self._metrics.unready()
+        server.state = after(server.state, "drain")
+        log.info("draining: %d calls in hand", server.in_flight)
+        await asyncio.sleep(_SETTLE_SECONDS)
+        for listener in listeners:
+            listener.close()
+        idle = asyncio.Event()
+        server.on_idle = idle.set
+        server.begin_drain()
+        if server.connections:
+            try:
+                async with asyncio.timeout(self._spec.limits.drain_seconds):
+                    await idle.wait()
+            except TimeoutError:
+                log.warning("drain time is over: %d calls are cut off", server.in_flight)
+        server.stop()
+        await self._application.stop()
+        server.state = after(server.state, "idle")
+        log.info("stopped")
+
+    # -- health --------------------------------------------------------------------------------------------
+
+    def _health(self) -> list[Endpoint]:
+        return [
+            Endpoint("GET", "/healthz", self._live, exempt=True),
+            Endpoint("GET", "/livez", self._live, exempt=True),
+            Endpoint("GET", "/readyz", self._ready, exempt=True),
+            Endpoint("GET", "/metrics", self._page, exempt=True),
+        ]
+
+    def _live(self, exchange: Exchange) -> None:
+        if self._server.state is State.STARTING:
+            exchange.reply(Reply(200, b"\n", TEXT))
+        else:
+            self._ask(exchange, self._application.is_alive(), b"not alive\n")
+
+    def _ready(self, exchange: Exchange) -> None:
+        state = self._server.state
+        if state is State.READY:
+            self._ask(exchange, self._application.is_ready(), b"not ready\n")
+        else:
+            exchange.reply(Reply(503, state.value.encode("ascii") + b"\n", TEXT))
+
+    def _ask(self, exchange: Exchange, question: Coroutine[Any, Any, bool], no: bytes) -> None:
+        async def answer() -> None:
+            try:
+                good = await question
+            except Exception:
+                log.exception("a health hook failed")
+                good = False
+            exchange.reply(Reply(200, b"\n", TEXT) if good else Reply(503, no, TEXT))
+
+        task = asyncio.get_running_loop().create_task(answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _page(self, exchange: Exchange) -> None:
+        self._metrics.gauges(self._server.in_flight, len(self._server.connections))
+        exchange.reply(Reply(200, self._metrics.page(), _PROMETHEUS))
+
+
+async def _in_thread(work: Callable[[], None]) -> None:
+    """Run ``work`` in a thread of its own; unlike an executor's, it does not hold up the end of the process."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def settle(error: BaseException | None) -> None:
+        if done.done():
+            return
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+    def body() -> None:
+        failure: BaseException | None = None
+        try:
+            work()
+        except BaseException as error:
+            failure = error
+        try:
+            loop.call_soon_threadsafe(settle, failure)
+        except RuntimeError:
+            return  # The loop has closed: told to stop while loading.
+
+    threading.Thread(target=body, name="load", daemon=True).start()
+    await done
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
