@@ -155,9 +155,20 @@ class AuthorError(TiffinError):
 
 
 class SpecError(AuthorError):
-    """A deployment file does not say what it must; ``at`` is the field's path."""
+    """A deployment file does not say what it must; ``at`` is the field's path, ``place`` is ``file:line``."""
 
     code = "spec"
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, at: str | None = None, place: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, at=at)
+        self.place = place
+
+    def __str__(self) -> str:
+        """``file:line: path: message``, as far as they are known."""
+        text = super().__str__()
+        return f"{self.place}: {text}" if self.place else text
 
 
 class ModelError(AuthorError):

@@ -1,0 +1,154 @@
+"""The parts that KServe and Seldon files take from Kubernetes: metadata, containers, quantities.
+
+A Pod says much that concerns a cluster (where to run, which volumes, which probes). Tiffin reads the image, the
+environment and the resources of a container and lists the rest as having no effect on this machine.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from tiffin.dialects.documents import child
+from tiffin.dialects.fields import NO_EFFECT, Fields, Reader, describe
+from tiffin.spec import Resources
+
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
+
+# What an API server writes into an object; `kubectl get -o yaml` shows it, and it asks for nothing.
+_WRITTEN_BY_THE_SERVER = (
+    "creationTimestamp", "deletionGracePeriodSeconds", "deletionTimestamp", "finalizers", "generateName",
+    "generation", "managedFields", "ownerReferences", "resourceVersion", "selfLink", "uid", "clusterName",
+)  # fmt: skip
+
+POD_FIELDS = (
+    "activeDeadlineSeconds", "affinity", "automountServiceAccountToken", "dnsConfig", "dnsPolicy",
+    "enableServiceLinks", "ephemeralContainers", "hostAliases", "hostIPC", "hostNetwork", "hostPID", "hostUsers",
+    "hostname", "hostnameOverride", "imagePullSecrets", "initContainers", "nodeName", "nodeSelector", "os",
+    "overhead", "preemptionPolicy", "priority", "priorityClassName", "readinessGates", "resourceClaims",
+    "resources", "restartPolicy", "runtimeClassName", "schedulerName", "schedulingGates", "securityContext",
+    "serviceAccount", "serviceAccountName", "setHostnameAsFQDN", "shareProcessNamespace", "subdomain",
+    "terminationGracePeriodSeconds", "tolerations", "topologySpreadConstraints", "volumes",
+)  # fmt: skip
+
+CONTAINER_FIELDS = (
+    "args", "command", "envFrom", "imagePullPolicy", "lifecycle", "livenessProbe", "ports", "readinessProbe",
+    "resizePolicy", "restartPolicy", "restartPolicyRules", "securityContext", "startupProbe", "stdin", "stdinOnce",
+    "terminationMessagePath", "terminationMessagePolicy", "tty", "volumeDevices", "volumeMounts", "workingDir",
+)  # fmt: skip
+
+
+class Metadata(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    namespace: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+def metadata(root: Fields, active: frozenset[str] = frozenset()) -> Metadata:
+    """``metadata`` of an object, its name and namespace checked.
+
+    ``active`` are the labels and annotations that would make a cluster behave otherwise: they are kept, and a
+    warning says that they change nothing here.
+    """
+    fields = root.section("metadata")
+    name = fields.text("name", required=True)
+    namespace = fields.text("namespace") or "default"
+    for field, value in (("name", name), ("namespace", namespace)):
+        if not LABEL.fullmatch(value):
+            expected = (
+                "expected up to 63 lower case letters, digits and dashes, with a letter or digit at both ends"
+            )
+            raise fields.error(field, f"{expected}, found {describe(value)}")
+    labels, annotations = fields.text_map("labels"), fields.text_map("annotations")
+    fields.accept(*_WRITTEN_BY_THE_SERVER)
+    for field, written in (("labels", labels), ("annotations", annotations)):
+        for key in sorted(active & written.keys()):
+            fields.reader.warn(child(fields.at(field), key), f"is kept, but {NO_EFFECT}")
+    return Metadata(name=name, namespace=namespace, labels=labels, annotations=annotations)
+
+
+def environment(container: Fields, name: str = "env") -> dict[str, str]:
+    """``env[]`` as a mapping; ``$(NAME)`` stands for an earlier variable, as in Kubernetes."""
+    found: dict[str, str] = {}
+    for entry in container.mappings(name):
+        variable = entry.text("name", required=True)
+        if not _VARIABLE.fullmatch(variable):
+            raise entry.error("name", f"expected the name of a variable, found {describe(variable)}")
+        value = entry.text("value")
+        source = entry.raw("valueFrom")
+        if source:
+            entry.warn("valueFrom", f"cannot be looked up on this machine; {variable} is not set from it")
+            continue
+        found[variable] = _expand(value, found)
+    return found
+
+
+def _expand(text: str, variables: dict[str, str]) -> str:
+    def replace(match: re.Match[str]) -> str:
+        if match[0].startswith("$$"):
+            return match[0][1:]
+        return variables.get(match[1], match[0])
+
+    return re.sub(r"\$?\$\(([-._a-zA-Z0-9]+)\)", replace, text)
+
+
+def resources(container: Fields, name: str = "resources") -> Resources:
+    """``resources``: what is requested, or else the limits, is what a replica asks for."""
+    fields = container.mapping(name)
+    if fields is None:
+        return Resources()
+    requests, limits = fields.mapping("requests"), fields.mapping("limits")
+    fields.ignore(("claims",), NO_EFFECT)
+    asked = _amounts(requests)
+    allowed = _amounts(limits)
+    for resource, amount in allowed.items():
+        if asked.setdefault(resource, amount) != amount and limits is not None:
+            limits.warn(resource, "limits are not enforced on this machine; the request counts")
+    memory = asked.get("memory")
+    gpus = [amount for resource, amount in asked.items() if resource.endswith("/gpu")]
+    return Resources(
+        cpu=asked.get("cpu"),
+        memory_bytes=None if memory is None else int(memory),
+        gpu=sum(gpus) if gpus else None,
+    )
+
+
+def _amounts(fields: Fields | None) -> dict[str, float]:
+    if fields is None:
+        return {}
+    found: dict[str, float] = {}
+    for name in fields.value:
+        amount = quantity(fields.reader, fields.raw(name), fields.at(name))
+        if name in ("cpu", "memory") or name.endswith("/gpu"):
+            found[name] = amount
+        else:
+            fields.warn(name, NO_EFFECT)
+    return found
+
+
+_SUFFIXES = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
+             "E": 10**18, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50,
+             "Ei": 2**60}  # fmt: skip
+_QUANTITY = re.compile(
+    r"([0-9]{1,30}(?:\.[0-9]{0,30})?|\.[0-9]{1,30})(?:([numkMGTPE]|[KMGTPE]i)|[eE]([-+]?[0-9]{1,2}))?"
+)
+
+
+def quantity(reader: Reader, value: Any, path: str) -> float:
+    """A Kubernetes quantity: ``500m`` is 0.5, ``2Gi`` is 2147483648, ``1e3`` is 1000.
+
+    Raises:
+        SpecError: it is not one, or is negative.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e30:
+        return float(value)
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        message = f'expected an amount such as "500m", "2" or "4Gi", found {describe(value)}'
+        raise reader.error(path, message)
+    number, suffix, exponent = match.groups()
+    return float(number) * (10.0 ** int(exponent) if exponent else _SUFFIXES[suffix or ""])
