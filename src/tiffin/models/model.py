@@ -34,7 +34,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
         outputs: what ``SavedModel.predict`` gives, in this order.
         classes: the labels of a classifier, in the order of its probabilities.
         method: what is asked of the estimator.
-        engine: what computes the answers: the framework's name, or ``numpy`` (see ``models.linear``).
+        engine: what computes the answers: the framework's name, or ``numpy`` (see ``models.shortcuts``).
     """
 
     format: str
