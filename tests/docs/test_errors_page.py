@@ -1,0 +1,33 @@
+"""The errors page lists every code, with its status, and nothing else."""
+
+import re
+from pathlib import Path
+
+from tiffin import errors
+
+PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "errors.md").read_text()
+
+
+def classes(root: type[errors.TiffinError]) -> list[type[errors.TiffinError]]:
+    return [root, *(found for child in root.__subclasses__() for found in classes(child))]
+
+
+def documented() -> dict[str, str]:
+    """Code to status; empty where the table has no status column."""
+    rows = re.findall(r"^\| `([a-z-]+)` \|(?: (\d{3}) \|)?", PAGE, re.MULTILINE)
+    return dict(rows)
+
+
+def test_every_error_code_is_on_the_page() -> None:
+    own = {error.code for error in classes(errors.TiffinError) if error.__module__ == "tiffin.errors"}
+    assert own - {"error"} == set(documented())
+
+
+def test_the_status_of_every_call_error_is_on_the_page() -> None:
+    found = {error.code: str(error.status) for error in classes(errors.CallError)}
+    assert {code: status for code, status in documented().items() if code in found} == found
+
+
+def test_every_class_has_a_code_of_its_own() -> None:
+    codes = [error.code for error in classes(errors.TiffinError) if error.__module__ == "tiffin.errors"]
+    assert len(codes) == len(set(codes))
