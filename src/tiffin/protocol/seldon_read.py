@@ -31,8 +31,8 @@ class Bounds(NamedTuple):
     ``small`` says that the whole text is short, so that no array of it can grow large.
     """
 
-    nesting: int = 32
-    tensor_bytes: int = 1_073_741_824
+    max_nesting: int = 32
+    max_bytes: int = 1_073_741_824
     small: bool = False
 
 
@@ -44,7 +44,7 @@ def read(body: bytes, bounds: Bounds = BOUNDS) -> Message:
 
     Raises:
         DecodeError: it is not JSON, or not a SeldonMessage; the text says where.
-        TooLarge: an array would take more than ``bounds.tensor_bytes``.
+        TooLarge: an array would take more than ``bounds.max_bytes``.
     """
     return message_of(parse(body), _bounds_for(body, bounds))
 
@@ -74,7 +74,7 @@ def parse(body: bytes) -> Any:
 
 
 def _bounds_for(body: bytes, bounds: Bounds) -> Bounds:
-    return Bounds(bounds.nesting, bounds.tensor_bytes, True) if len(body) <= _SMALL_BODY else bounds
+    return Bounds(bounds.max_nesting, bounds.max_bytes, True) if len(body) <= _SMALL_BODY else bounds
 
 
 def message_of(document: Any, bounds: Bounds = BOUNDS, *, at: str = "") -> Message:
@@ -182,8 +182,10 @@ def _read_tensor(tensor: Any, at: str, bounds: Bounds) -> Array:
     values = _expect(tensor.get("values", []), list, "an array of numbers", f"{at}.values")
     array = _array_of(values, f"{at}.values", bounds)
     shape = _expect(tensor.get("shape"), list, "an array of whole numbers", f"{at}.shape")
-    if len(shape) > bounds.nesting:
-        raise DecodeError(f"expected at most {bounds.nesting} dimensions, found {len(shape)}", at=f"{at}.shape")
+    if len(shape) > bounds.max_nesting:
+        raise DecodeError(
+            f"expected at most {bounds.max_nesting} dimensions, found {len(shape)}", at=f"{at}.shape"
+        )
     elements, free = 1, 0
     for i, size in enumerate(shape):
         if type(size) is not int or size < -1:
@@ -209,8 +211,8 @@ def _array_of(values: list[Any], at: str, bounds: Bounds) -> Array:
     except (ValueError, OverflowError, MemoryError) as error:
         _check_nesting(values, at, bounds)
         raise DecodeError(f"expected rows of one length, found {_ragged(values)}", at=at) from error
-    if array.ndim > bounds.nesting:
-        raise DecodeError(f"expected at most {bounds.nesting} levels, found {array.ndim}", at=at)
+    if array.ndim > bounds.max_nesting:
+        raise DecodeError(f"expected at most {bounds.max_nesting} levels, found {array.ndim}", at=at)
     if array.dtype.kind == "O":
         _check_nesting(values, at, bounds)
     return array
@@ -219,26 +221,26 @@ def _array_of(values: list[Any], at: str, bounds: Bounds) -> Array:
 def _check_text(values: list[Any], at: str, bounds: Bounds) -> None:
     """Refuse text that would explode: numpy gives every element room for the longest, 4 bytes a character."""
     level: Iterable[Any] = values
-    for _ in range(bounds.nesting):
+    for _ in range(bounds.max_nesting):
         items = level if isinstance(level, list) else list(level)
         found = set(map(type, items))
         if str in found:
             longest = max(len(item) for item in items if type(item) is str)
-            if longest * 4 * len(items) > bounds.tensor_bytes:
+            if longest * 4 * len(items) > bounds.max_bytes:
                 raise TooLarge(
-                    f"expected an array of at most {bounds.tensor_bytes} bytes, found {len(items)} elements"
+                    f"expected an array of at most {bounds.max_bytes} bytes, found {len(items)} elements"
                     f" of up to {longest} characters",
                     at=at,
                 )
         if found != {list}:
             return
         level = chain.from_iterable(items)
-    raise DecodeError(f"expected at most {bounds.nesting} levels, found more", at=at)
+    raise DecodeError(f"expected at most {bounds.max_nesting} levels, found more", at=at)
 
 
 def _check_nesting(value: Any, at: str, bounds: Bounds) -> None:
     level = [value]
-    for _ in range(bounds.nesting + 1):
+    for _ in range(bounds.max_nesting + 1):
         level = [
             child
             for item in level
@@ -248,7 +250,7 @@ def _check_nesting(value: Any, at: str, bounds: Bounds) -> None:
         ]
         if not level:
             return
-    raise DecodeError(f"expected at most {bounds.nesting} levels, found more", at=at)
+    raise DecodeError(f"expected at most {bounds.max_nesting} levels, found more", at=at)
 
 
 def _check_meta(meta: Any, at: str, bounds: Bounds) -> None:

@@ -311,7 +311,7 @@ def test_text_that_would_fill_the_memory_is_refused_before_it_does():
     body = json.dumps({"data": {"ndarray": [["x" * 100_000] + ["y"] * 5000]}}).encode()
     with pytest.raises(TooLarge, match="5001 elements of up to 100000 characters"):
         seldon.read(body)
-    assert seldon.read(body, seldon.Bounds(tensor_bytes=1 << 40)).value.shape == (1, 5001)
+    assert seldon.read(body, seldon.Bounds(max_bytes=1 << 40)).value.shape == (1, 5001)
 
 
 def test_meta_of_an_aggregate_follows_the_order_of_its_messages():

@@ -1,0 +1,159 @@
+"""What a bundle holds, and the digest that is its identity."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from tiffin.errors import BundleError
+
+Kind = Literal["class", "service"]
+MANIFEST = "bundle.json"
+SOURCE = "src"
+_CHUNK = 1 << 20
+
+
+class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A file of the source by its path (with ``/``): content's sha256, or where a symbolic link leads."""
+
+    path: str
+    sha256: str = ""
+    size: int = 0
+    executable: bool = False
+    link: str = ""
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that makes two bundles the same: nothing in it depends on when or where it was built.
+
+    ``requirements`` is text as pip reads it; ``python`` is ``3.11``; ``environment`` are variables the author set;
+    ``format`` is the version of this record.
+    """
+
+    format: int = 1
+    kind: Kind
+    target: str
+    python: str
+    requirements: str = ""
+    labels: dict[str, str] = {}
+    environment: dict[str, str] = {}
+    files: tuple[File, ...] = ()
+
+    def encode(self) -> bytes:
+        """Canonical JSON: equal manifests are equal bytes."""
+        return msgspec.json.format(msgspec.json.encode(self, order="sorted"), indent=1) + b"\n"
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical JSON, in hexadecimal."""
+        return hashlib.sha256(self.encode()).hexdigest()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+class Bundle(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle in a store. ``path`` is its directory; ``tags`` are the names that lead to it."""
+
+    digest: str
+    manifest: Manifest
+    path: Path
+    tags: tuple[str, ...] = ()
+
+    @property
+    def source(self) -> Path:
+        """The directory with the author's files."""
+        return self.path / SOURCE
+
+    @property
+    def kind(self) -> Kind:
+        return self.manifest.kind
+
+    @property
+    def target(self) -> str:
+        return self.manifest.target
+
+
+def read_bundle(path: Path) -> Bundle | None:
+    """The bundle in a directory (or the one whose source it is); None when there is none.
+
+    Raises:
+        BundleError: there is one, and its manifest is broken.
+    """
+    for directory in (path, path.parent) if path.name == SOURCE else (path,):
+        file = directory / MANIFEST
+        if file.is_file():
+            try:
+                manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+            except (msgspec.DecodeError, OSError) as error:
+                raise BundleError(f"cannot read {file}: {error}") from error
+            return Bundle(digest=manifest.digest, manifest=manifest, path=directory)
+    return None
+
+
+def sha256_of(path: Path) -> tuple[str, int]:
+    """The digest and size of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+    return digest.hexdigest(), size
+
+
+def verify(bundle: Bundle) -> None:
+    """Compare what is on disk with the manifest; raises BundleError naming the first file that differs."""
+    _drop_byte_code(bundle)
+    expected = {file.path: file for file in bundle.manifest.files}
+    for relative, path in _files_in(bundle.source):
+        file = expected.pop(relative, None)
+        if file is None:
+            raise _tampered(bundle, relative, "is not part of it")
+        is_link = path.is_symlink()
+        if is_link != bool(file.link) or (is_link and os.readlink(path) != file.link):
+            raise _tampered(bundle, relative, "is not the link it was")
+        if not is_link and sha256_of(path) != (file.sha256, file.size):
+            raise _tampered(bundle, relative, "has changed")
+        if not is_link and bool(path.stat().st_mode & stat.S_IXUSR) != file.executable:
+            raise _tampered(bundle, relative, "has another mode")
+    if expected:
+        raise _tampered(bundle, min(expected), "is missing")
+
+
+def _drop_byte_code(bundle: Bundle) -> None:
+    """Python writes it beside what it imports. A bundle holds none, and Python would run it unverified."""
+    for directory, directories, _ in os.walk(bundle.source):
+        cache = Path(directory) / "__pycache__"
+        if "__pycache__" in directories and not cache.is_symlink():
+            directories.remove("__pycache__")
+            try:
+                shutil.rmtree(cache)
+            except OSError as error:
+                raise _tampered(bundle, str(cache.relative_to(bundle.source)), "is not part of it") from error
+
+
+def _files_in(source: Path) -> list[tuple[str, Path]]:
+    found = []
+    for directory, directories, files in os.walk(source):
+        here = Path(directory)
+        links = [name for name in directories if (here / name).is_symlink()]
+        directories[:] = [name for name in directories if name not in links]
+        found += [((here / name).relative_to(source).as_posix(), here / name) for name in files + links]
+    return found
+
+
+def _tampered(bundle: Bundle, file: str, how: str) -> BundleError:
+    name = bundle.tags[0] if bundle.tags else f"sha256:{bundle.digest[:12]}"
+    return BundleError(
+        f"the bundle {name} is not what was built: {file} {how}",
+        hint="build it again, or delete it",
+        at=str(bundle.source / file),
+    )
