@@ -20,7 +20,7 @@ from sklearn.base import BaseEstimator
 from tiffin.errors import DecodeError, ModelError, PredictError, TiffinError, UntrustedArtefact
 from tiffin.models import pickles, shortcuts
 from tiffin.models.columns import Columns
-from tiffin.models.model import Label, ModelInfo
+from tiffin.models.model import Label, ModelInfo, SavedModel
 from tiffin.models.table import Table, Texts
 from tiffin.types import ANY, TensorSpec, datatype_of
 
@@ -47,7 +47,7 @@ _CALLERS_FAULT = ("contains NaN", "contains infinity", "unknown categor", "could
 
 def load(
     file: Path, *, method: str = "predict", trust: bool = False, threads: int = 1, fast_path: bool = True
-) -> SklearnModel:
+) -> SavedModel:
     """Load an estimator; see ``loading.load``. ``fast_path=False`` keeps to the estimator's own methods."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -55,6 +55,8 @@ def load(
             _skops(file, trust=trust) if file.suffix.lower() == ".skops" else pickles.load(file, trust=trust)
         )
     artefact_version = _artefact_version(caught, estimator)
+    if type(estimator).__name__ == "Booster":
+        return _booster(estimator, method, file, threads)
     _check(estimator, method, file)
     _use_threads(estimator, threads)
     # Tensors have no column names; without this each call warns that the training data had some.
@@ -62,6 +64,20 @@ def load(
     model = SklearnModel(estimator, method, file.name, artefact_version, fast_path=fast_path)
     log.info("loaded %s: %s.%s served by %s", file.name, model.info.estimator, method, model.info.engine)
     return model
+
+
+def _booster(booster: Any, method: str, file: Path, threads: int) -> SavedModel:
+    """A bare Booster in a pickle: no estimator, and served like one in a file of its own."""
+    if method != "predict":
+        raise ModelError(f"a Booster has no {method}", hint="predict answers as its objective says")
+    if type(booster).__module__.startswith("xgboost."):
+        from tiffin.models.xgboost import XGBoostModel
+
+        booster.set_param({"nthread": threads})
+        return XGBoostModel(booster, file, threads)
+    from tiffin.models.lightgbm import LightGBMModel
+
+    return LightGBMModel(booster, file, threads)
 
 
 class SklearnModel:
