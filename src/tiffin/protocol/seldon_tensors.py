@@ -31,7 +31,7 @@ class SeldonTensors:
         self._image = image
         self._inputs = [spec.name for spec in info.inputs]
         self._classes = [str(label) for label in info.classes]
-        self._bounds = Bounds(tensor_bytes=max_tensor_bytes)
+        self._bounds = Bounds(max_bytes=max_tensor_bytes)
 
     def read(self, head: Head, body: bytes) -> TensorCall:
         """Decode a prediction request.

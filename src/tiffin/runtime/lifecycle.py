@@ -1,7 +1,7 @@
 """The life of a replica, as a table.
 
     starting --loaded--> ready --drain--> draining --idle--> stopped
-        \\---failed--> stopped                \\---late--> stopped
+        '--failed--> stopped                '--late--> stopped
 
 A replica is *live* in every state but stopped; it is *ready* in one.
 """

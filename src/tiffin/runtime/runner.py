@@ -127,7 +127,10 @@ class Runner:
 
 
 def run(model: SavedModel, batch: Sequence[TensorCall]) -> Sequence[Outcome]:
-    """Predict for a batch; an outcome per call. When the batch fails, halves are tried, so a bad call fails alone."""
+    """Predict for a batch; an outcome per call.
+
+    When the batch fails its halves are tried, and theirs, so that a bad call fails alone.
+    """
     try:
         if len(batch) == 1:
             outputs = model.predict(tuple(batch[0].arrays))

@@ -80,7 +80,7 @@ def serve(
         worker = Worker(spec, application, sockets, memory=memory, index=index, on_ready=on_ready)
     except TiffinError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
-        log.error("could not start: %s%s", error, hint)  # noqa: TRY400 - the message is the whole story
+        log.error("could not start: %s%s", error, hint)
         return COULD_NOT_START
     return worker.run()
 
@@ -129,7 +129,7 @@ class Supervisor:
             self._application = self._load_before_fork()
         except TiffinError as error:
             hint = f"\nhint: {error.hint}" if error.hint else ""
-            log.error("could not load: %s%s", error, hint)  # noqa: TRY400 - the message is the whole story
+            log.error("could not load: %s%s", error, hint)
             return COULD_NOT_START
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told_to_stop)

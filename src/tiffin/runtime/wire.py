@@ -291,9 +291,8 @@ class Connection(asyncio.Protocol):
         self._advancing = True
         try:
             while self._request is None and self._state != "discard" and self._state != "closed":
-                if self._state == "head":
-                    if not self._buffer or not self._read_head():
-                        return
+                if self._state == "head" and (not self._buffer or not self._read_head()):
+                    return
                 if self._state == "body" and not self._read_body():
                     return
         except TiffinError as error:

@@ -105,7 +105,7 @@ class Worker:
         except TiffinError as error:
             self._failure = error
             hint = f"\nhint: {error.hint}" if error.hint else ""
-            log.error("could not load: %s%s", error, hint)  # noqa: TRY400 - the message is the whole story
+            log.error("could not load: %s%s", error, hint)
             return
         except Exception as error:
             self._failure = error

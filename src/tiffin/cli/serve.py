@@ -1,0 +1,116 @@
+"""``tiffin serve``: one model or service in this process, for development and for a container."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tiffin.cli import output
+from tiffin.errors import SpecError
+from tiffin.kits import logs
+
+
+def serve(
+    target: Annotated[str, typer.Argument(help="A model file, directory or address; MODULE:CLASS.")] = ".",
+    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="TIFFIN_HOST")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", "-p", help="0 chooses a free one.", envvar="TIFFIN_PORT")] = 3000,
+    unix: Annotated[str, typer.Option(help="Listen on this Unix socket instead.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model in paths; from the file when not given.")] = "",
+    workers: Annotated[str, typer.Option(help="Worker processes: a number, or cpu for one a core.")] = "1",
+    threads: Annotated[int, typer.Option(help="Threads for the methods of a service; 0 chooses.")] = 0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds a call may take; 0 is the service's own, or none.")
+    ] = 0.0,
+    method: Annotated[str, typer.Option(help="predict, predict_proba or decision_function.")] = "predict",
+    model_format: Annotated[
+        str, typer.Option("--format", help="sklearn, xgboost, lightgbm or onnx; found when not given.")
+    ] = "",
+    protocol: Annotated[str, typer.Option(help="The protocol shown in examples: v2, v1 or seldon.")] = "v2",
+    trust: Annotated[bool, typer.Option("--trust", help="Open a pickle with imports not on the list.")] = False,
+    reload: Annotated[bool, typer.Option("--reload", help="Restart on every change of a file.")] = False,
+    working_dir: Annotated[Path, typer.Option("--working-dir", help="Where the target is looked for.")] = Path(),
+    max_body: Annotated[int, typer.Option("--max-body", help="Largest body, in bytes.")] = 67_108_864,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
+) -> int:
+    """Serve one model file or service in this process.
+
+    A model answers the Open Inference Protocol (V2), KServe's V1 and the Seldon protocol; a service its methods.
+    """
+    from tiffin.runtime import target as targets
+    from tiffin.spec import Component, Limits, Listen, ReplicaSpec
+
+    logs.install("WARNING" if quiet else os.environ.get("TIFFIN_LOG_LEVEL", "INFO").upper())
+    found = targets.resolve(target, working_dir.resolve())
+    path = found.path or _fetch(found.source.artefact.uri, working_dir)
+    source = _with_options(found.source, method=method, model_format=model_format, trust=trust)
+    spec = ReplicaSpec(
+        deployment=name or found.name,
+        model_name=name or found.name,
+        protocol=_protocol(protocol),
+        component=Component(
+            source=source,
+            workers=_workers(workers),
+            threads=threads or None,
+            timeout_seconds=timeout or None,
+        ),
+        path=str(path),
+        listen=Listen(unix=unix) if unix else Listen(host=host, port=port),
+        limits=Limits(max_body_bytes=max_body),
+        reload=reload,
+    )
+    # Libraries read these when they are imported, which is later: one worker should not take every core.
+    if spec.component.workers != 1:
+        for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(variable, "1")
+    if reload:
+        from tiffin.runtime import reload as reloading
+
+        directory = path if path.is_dir() else path.parent
+        return reloading.run(spec, directory, announce=_announce)
+    from tiffin.runtime import supervisor
+
+    return supervisor.run(spec, announce=_announce)
+
+
+def _announce(address: str) -> None:
+    output.say(f"Serving at {address} (Ctrl-C stops it)")
+    if address.startswith("http"):
+        output.say(f"Try it: curl -s {address}/tiffin/example")
+
+
+def _fetch(uri: str, base: Path) -> Path:
+    from tiffin.kits import paths
+    from tiffin.models import storage
+
+    with output.busy(f"fetching {uri}"):
+        return storage.fetch(uri, base=base, cache=paths.data_directory().make().cache)
+
+
+def _workers(text: str) -> int | str:
+    if text == "cpu":
+        return "cpu"
+    if not text.isdigit() or int(text) < 1:
+        raise SpecError(f"expected --workers to be a number from 1, or cpu, found {text!r}")
+    return int(text)
+
+
+def _protocol(text: str) -> str:
+    known = {"v2": "open-inference", "v1": "kserve-v1", "seldon": "seldon"}
+    if text not in known:
+        raise SpecError(f"expected --protocol to be one of {', '.join(known)}, found {text!r}")
+    return known[text]
+
+
+def _with_options(source: object, *, method: str, model_format: str, trust: bool) -> object:
+    import msgspec
+
+    from tiffin.spec import ModelSource
+
+    if isinstance(source, ModelSource):
+        return msgspec.structs.replace(source, method=method, format=model_format, trust=trust)
+    if method != "predict" or model_format or trust:
+        raise SpecError("--method, --format and --trust are for saved models; this target is a service")
+    return source

@@ -1,0 +1,103 @@
+"""What ``tiffin serve TARGET`` means: a model file or address, a service, a class, a project or a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tiffin.errors import SpecError
+from tiffin.spec import Artefact, ClassSource, ModelSource, ServiceSource
+
+_PROJECT_FILES = ("bentofile.yaml", "bentofile.yml", "service.py")
+_MANIFESTS = (".yaml", ".yml", ".json")
+
+
+class Target(NamedTuple):
+    """A component's source, the directory or file it is in, and a name for it.
+
+    ``path`` is None when the artefact still has to be fetched.
+    """
+
+    source: ModelSource | ServiceSource | ClassSource
+    path: Path | None
+    name: str
+
+
+def resolve(text: str, directory: Path) -> Target:
+    """Say what a target is, by looking at the file system only.
+
+    Raises:
+        SpecError: it is nothing that can be served.
+    """
+    if "://" in text:
+        return Target(ModelSource(artefact=Artefact(text)), None, model_name(Path(text.rstrip("/"))))
+    head, separator, attribute = text.rpartition(":")
+    if separator and attribute.isidentifier():
+        return _service(head, attribute, directory)
+    path = (directory / text).resolve()
+    if path.is_dir():
+        return _directory(path)
+    if path.is_file():
+        return _file(path)
+    if (directory / f"{text.replace('.', '/')}.py").is_file():
+        return _service(text, "", directory)
+    raise SpecError(
+        f"expected a model file, a directory, MODULE:CLASS or an address, found {text!r}",
+        hint="for example `tiffin serve model.joblib` or `tiffin serve service:Iris`",
+    )
+
+
+def _service(module: str, attribute: str, directory: Path) -> Target:
+    home = directory
+    name = attribute or module.rpartition(".")[2]
+    if module.endswith(".py"):
+        file = (directory / module).resolve()
+        if not file.is_file():
+            raise SpecError(f"there is no file {module}")
+        home, module = file.parent, file.stem
+        name = attribute or module
+    target = f"{module}:{attribute}" if attribute else module
+    return Target(ServiceSource(artefact=Artefact(str(home)), target=target), home, snake(name))
+
+
+def _directory(path: Path) -> Target:
+    if any((path / name).is_file() for name in _PROJECT_FILES) or _has_build_table(path / "pyproject.toml"):
+        return Target(ServiceSource(artefact=Artefact(str(path)), target=""), path, snake(path.name))
+    return Target(ModelSource(artefact=Artefact(str(path))), path, model_name(path))
+
+
+def _has_build_table(file: Path) -> bool:
+    return file.is_file() and "[tool.bentoml.build]" in file.read_text(encoding="utf-8", errors="replace")
+
+
+def _file(path: Path) -> Target:
+    if path.suffix == ".py":
+        return _service(path.name, "", path.parent)
+    if path.name in _PROJECT_FILES or path.name == "pyproject.toml":
+        return _directory(path.parent)
+    if path.suffix in _MANIFESTS and b"apiVersion" in path.read_bytes()[:65_536]:
+        raise SpecError(
+            f"{path.name} is a deployment file, which `tiffin serve` does not take", hint=f"tiffin up {path.name}"
+        )
+    return Target(ModelSource(artefact=Artefact(str(path))), path, model_name(path))
+
+
+def model_name(path: Path) -> str:
+    """A name for a model from its file or directory; ``model.joblib`` says nothing, its directory may."""
+    stem = path.name.partition(".")[0]
+    if stem in ("model", "saved_model", "") and path.parent.name:
+        stem = path.parent.name
+    cleaned = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip("-._")
+    return cleaned or "model"
+
+
+def snake(name: str) -> str:
+    """``IrisClassifier`` as ``iris_classifier``, the way BentoML names bundles."""
+    out: list[str] = []
+    for index, letter in enumerate(name):
+        follows_lower = index > 0 and (name[index - 1].islower() or name[index - 1].isdigit())
+        starts_word = index > 0 and index + 1 < len(name) and name[index + 1].islower() and name[index - 1] != "_"
+        if letter.isupper() and (follows_lower or starts_word):
+            out.append("_")
+        out.append(letter.lower())
+    return "".join(out)
