@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tiffin.cli import output
 from tiffin.errors import SpecError
 from tiffin.kits import logs
+
+if TYPE_CHECKING:
+    from tiffin.spec import ClassSource, ModelSource, ServiceSource
+    from tiffin.spec.deployment import Protocol
+
+    Source = ModelSource | ServiceSource | ClassSource
 
 
 def serve(
@@ -89,7 +95,7 @@ def _fetch(uri: str, base: Path) -> Path:
         return storage.fetch(uri, base=base, cache=paths.data_directory().make().cache)
 
 
-def _workers(text: str) -> int | str:
+def _workers(text: str) -> int | Literal["cpu"]:
     if text == "cpu":
         return "cpu"
     if not text.isdigit() or int(text) < 1:
@@ -97,14 +103,14 @@ def _workers(text: str) -> int | str:
     return int(text)
 
 
-def _protocol(text: str) -> str:
-    known = {"v2": "open-inference", "v1": "kserve-v1", "seldon": "seldon"}
+def _protocol(text: str) -> Protocol:
+    known: dict[str, Protocol] = {"v2": "open-inference", "v1": "kserve-v1", "seldon": "seldon"}
     if text not in known:
         raise SpecError(f"expected --protocol to be one of {', '.join(known)}, found {text!r}")
     return known[text]
 
 
-def _with_options(source: object, *, method: str, model_format: str, trust: bool) -> object:
+def _with_options(source: Source, *, method: str, model_format: str, trust: bool) -> Source:
     import msgspec
 
     from tiffin.spec import ModelSource

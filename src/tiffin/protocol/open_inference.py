@@ -73,8 +73,8 @@ class _Context(msgspec.Struct, gc=False):
 
 _FLOATS = msgspec.json.Decoder(_FloatRequest)
 _ANY = msgspec.json.Decoder(_AnyRequest)
-_FP32 = np.dtype("<f4")
-_FP64 = np.dtype("<f8")
+_FP32: np.dtype[Any] = np.dtype("<f4")
+_FP64: np.dtype[Any] = np.dtype("<f8")
 _DATA_NAMES: dict[np.dtype[Any], bytes] = {}
 
 # Ids for requests without one: unique and shaped like a UUID, at a tenth of the price of uuid4().

@@ -167,7 +167,7 @@ class Metrics:
         import prometheus_client
 
         registry = prometheus_client.CollectorRegistry()
-        registry.register(self)  # type: ignore[arg-type]
+        registry.register(self)
         return prometheus_client.generate_latest(registry) + _user_metrics()
 
     def collect(self) -> Iterator[Metric]:

@@ -269,6 +269,7 @@ class ModelApplication:
         headers = {"content-type": "application/json"}
         values = [_shown(array) for array in self._example]
         protocol = self._spec.protocol
+        body: dict[str, Any]
         if protocol == "kserve-v1":
             path, body = f"/v1/models/{self._name}:predict", {"instances": values[0]}
         elif protocol == "seldon":

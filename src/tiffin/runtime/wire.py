@@ -16,7 +16,15 @@ import time
 from collections.abc import Callable
 from email.utils import formatdate
 
-from tiffin.errors import CallError, CallTimeout, DeadlineExceeded, HeadTooLarge, NotReady, TiffinError
+from tiffin.errors import (
+    CallError,
+    CallTimeout,
+    DeadlineExceeded,
+    HeadTooLarge,
+    MethodNotAllowed,
+    NotReady,
+    TiffinError,
+)
 from tiffin.protocol import http1
 from tiffin.protocol.coding import decoded
 from tiffin.protocol.head import Head
@@ -381,7 +389,7 @@ class Connection(asyncio.Protocol):
         if isinstance(endpoint, TiffinError):
             self._request = request = Request(self, head, body, None)
             self.deadline = server.clock + server.limits.keep_alive_seconds
-            request.reply(server.application.render_error(head.path, endpoint))
+            request.reply(self._rendered(head, endpoint))
             return
         self._request = request = Request(self, head, body, endpoint)
         timeout = server.timeout_seconds
@@ -393,10 +401,20 @@ class Connection(asyncio.Protocol):
                 request.body = decoded(body, head.headers[b"content-encoding"], server.limits.max_body_bytes)
             endpoint.handler(request)
         except TiffinError as error:
-            request.reply(server.application.render_error(head.path, error))
+            if not isinstance(error, CallError):
+                log.error("%s failed: %s", endpoint.template, error, exc_info=error.__cause__)
+            request.reply(self._rendered(head, error))
         except Exception:
-            log.exception("an endpoint failed", extra={"endpoint": endpoint.template})
-            request.reply(server.application.render_error(head.path, TiffinError("unexpected")))
+            log.exception("%s failed", endpoint.template)
+            request.reply(self._rendered(head, TiffinError("unexpected")))
+
+    def _rendered(self, head: Head, error: TiffinError) -> Reply:
+        reply = self.server.application.render_error(head.path, error)
+        if isinstance(error, MethodNotAllowed) and error.allow:
+            reply.headers = (*reply.headers, (b"allow", ", ".join(error.allow).encode("ascii")))
+        elif isinstance(error, NotReady):
+            reply.headers = (*reply.headers, (b"retry-after", b"1"))
+        return reply
 
     # -- answers -------------------------------------------------------------------------------------------
 
