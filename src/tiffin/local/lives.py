@@ -1,0 +1,24 @@
+"""How long to wait before a process that died is started again. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+FORGIVEN_AFTER_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Lives:
+    """Deaths in a row: a process that then lived long enough starts with a clean record."""
+
+    deaths: int = 0
+
+    def after_death(self, lived_seconds: float) -> Lives:
+        """The record after another death."""
+        return Lives(1 if lived_seconds >= FORGIVEN_AFTER_SECONDS else self.deaths + 1)
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long to wait before the next start: none after the first death, then longer and longer."""
+        return PAUSES_SECONDS[min(max(self.deaths - 1, 0), len(PAUSES_SECONDS) - 1)]
