@@ -1,0 +1,249 @@
+"""Addresses: which file system reads them, with which settings, and what its errors mean."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from tiffin.errors import MissingExtra, StorageError, TiffinError
+
+NOT_YET = {
+    "pvc": "a volume claim of Kubernetes",
+    "hdfs": "Hadoop",
+    "webhdfs": "Hadoop",
+    "hf": "the Hugging Face hub",
+    "oci": "an OCI registry",
+    "oci+native": "an OCI registry",
+    "oci+fetch": "an OCI registry",
+    "modelscope": "ModelScope",
+    "git": "a git repository",
+}
+_EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+_FALSE = ("0", "false", "no", "off")
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One remote file: its address for the file system, its path below the artefact, bytes and version tag.
+
+    ``tag`` is empty when the server says nothing that would change with the content.
+    """
+
+    address: str
+    path: str
+    size: int | None
+    tag: str
+
+
+def scheme_of(uri: str) -> str:
+    """``s3`` of ``s3://...``; empty for a plain path."""
+    scheme, separator, _ = uri.partition("://")
+    return scheme.lower() if separator else ""
+
+
+def shown(uri: str) -> str:
+    """The address without what may be secret: user, password, and query (signatures)."""
+    if "://" not in uri:
+        return uri
+    parts = urllib.parse.urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def refuse_unsupported(uri: str) -> None:
+    """Raise StorageError, by name, for addresses that other systems take and Tiffin does not yet."""
+    scheme = scheme_of(uri)
+    kind = NOT_YET.get(scheme)
+    if kind is None and scheme in ("http", "https") and urllib.parse.urlsplit(uri).path.endswith(".git"):
+        kind = "a git repository"
+    if kind:
+        raise StorageError(
+            f"{shown(uri)} is {kind}, which Tiffin does not read yet",
+            hint="download it yourself and name the file or directory, or use s3://, gs://, https:// or file://",
+        )
+    if "::" in uri:
+        raise StorageError(f"expected one address, found a chain of them: {shown(uri)}")
+
+
+def open_filesystem(uri: str) -> Any:
+    """The fsspec file system of an address; raises MissingExtra or StorageError."""
+    import fsspec
+
+    scheme = scheme_of(uri)
+    options = {"use_listings_cache": False, "skip_instance_cache": True, **_options(scheme, uri)}
+    try:
+        return fsspec.filesystem(scheme, **options)
+    except ImportError as error:
+        extra = _EXTRAS.get(scheme)
+        raise MissingExtra(
+            f"{shown(uri)} cannot be read: {error}",
+            hint=f"pip install 'tiffin[{extra}]'" if extra else "install the package it names",
+        ) from error
+    except ValueError as error:
+        known = "file://, https://, s3://, gs://"
+        raise StorageError(f"expected an address such as {known}, found {shown(uri)}: {error}") from error
+
+
+def entries(filesystem: Any, uri: str) -> list[Entry]:
+    """The files at an address: one, or all below a directory or prefix, sorted."""
+    if scheme_of(uri) in ("http", "https"):
+        found = filesystem.info(uri)
+        return [Entry(uri, name_of(uri), found.get("size"), _tag(found))]
+    root = filesystem._strip_protocol(uri)
+    files = {name: info for name, info in filesystem.find(root, detail=True).items() if not _is_marker(name, info)}
+    if not files:
+        raise FileNotFoundError(uri)
+    if list(files) == [root]:
+        return [Entry(root, name_of(uri), files[root].get("size"), _tag(files[root]))]
+    prefix = root.rstrip("/") + "/"
+    return [
+        Entry(name, _relative(name, prefix, uri), info.get("size"), _tag(info))
+        for name, info in sorted(files.items())
+    ]
+
+
+def name_of(uri: str) -> str:
+    """The last part of an address's path, without query; ``model`` when there is none."""
+    path = urllib.parse.unquote(urllib.parse.urlsplit(uri).path) if scheme_of(uri) in ("http", "https") else uri
+    name = PurePosixPath(path.replace("\\", "/").rstrip("/")).name
+    return name if name not in ("", ".", "..") else "model"
+
+
+@contextlib.contextmanager
+def told(uri: str) -> Iterator[None]:
+    """Turn what file systems raise into StorageError with a hint."""
+    try:
+        yield
+    except TiffinError:
+        raise
+    except OSError as error:
+        raise _from_os_error(error, uri) from error
+    except Exception as error:
+        raise _from_cause(error, uri) from error
+
+
+def _options(scheme: str, uri: str) -> dict[str, Any]:
+    if scheme in ("s3", "s3a"):
+        return _s3_options()
+    if scheme in ("http", "https"):
+        return _http_options(uri)
+    return {}
+
+
+def _s3_options() -> dict[str, Any]:
+    """The environment KServe's storage initialiser reads; AWS_* keys and regions botocore reads itself."""
+    env = os.environ
+    client: dict[str, Any] = {}
+    https = env.get("S3_USE_HTTPS", "1").lower() not in _FALSE
+    endpoint = env.get("AWS_ENDPOINT_URL") or env.get("S3_ENDPOINT")
+    if endpoint:
+        client["endpoint_url"] = endpoint if "://" in endpoint else f"{'https' if https else 'http'}://{endpoint}"
+    if env.get("S3_VERIFY_SSL", "1").lower() in _FALSE:
+        client["verify"] = False
+    s3: dict[str, Any] = {}
+    if env.get("S3_USER_VIRTUAL_BUCKET", "0").lower() not in _FALSE:
+        s3["addressing_style"] = "virtual"
+    if env.get("S3_USE_ACCELERATE", "0").lower() not in _FALSE:
+        s3["use_accelerate_endpoint"] = True
+    options: dict[str, Any] = {"client_kwargs": client, "use_ssl": https}
+    if s3:
+        options["config_kwargs"] = {"s3": s3}
+    if env.get("awsAnonymousCredential", "").lower() not in ("", *_FALSE):  # KServe's spelling
+        options["anon"] = True
+    return options
+
+
+def _http_options(uri: str) -> dict[str, Any]:
+    import aiohttp
+
+    # The whole of a large model takes longer than aiohttp's five minutes; silence is what is bounded.
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
+    host = urllib.parse.urlsplit(uri).hostname or ""
+    options: dict[str, Any] = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
+    if headers := os.environ.get(f"{host}-headers"):
+        try:
+            options["headers"] = msgspec.json.decode(headers, type=dict[str, str])
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            raise StorageError(f"expected a JSON object of strings in the variable {host}-headers") from None
+    return options
+
+
+def _tag(info: dict[str, Any]) -> str:
+    for key in ("ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "generation", "Last-Modified"):
+        if info.get(key):
+            return f"{key}={info[key]}"
+    for key in ("LastModified", "updated", "mtime", "created", "modified"):
+        if info.get(key):
+            return f"{key}={info[key]}"
+    return ""
+
+
+def _is_marker(name: str, info: dict[str, Any]) -> bool:
+    """Empty objects that consoles make to show a directory."""
+    return name.endswith("/") or info.get("type") == "directory"
+
+
+def _relative(name: str, prefix: str, uri: str) -> str:
+    path = PurePosixPath(name.removeprefix(prefix))
+    if not name.startswith(prefix) or path.is_absolute() or ".." in path.parts:
+        raise StorageError(f"{shown(uri)} holds a file that would land outside of its directory: {name!r}")
+    return str(path)
+
+
+def _from_os_error(error: OSError, uri: str) -> StorageError:
+    cause = error.__cause__
+    if isinstance(error, FileNotFoundError) and cause is not None and not isinstance(cause, FileNotFoundError):
+        # fsspec says "not found" for whatever went wrong with the first request; the cause knows.
+        found = _from_cause(cause, uri)
+        if getattr(cause, "status", None) != 404:
+            return found
+    if isinstance(error, FileNotFoundError):
+        return StorageError(
+            f"there is nothing at {shown(uri)}", hint="check the spelling, and that the bucket or host has it"
+        )
+    if isinstance(error, PermissionError):
+        return _forbidden(uri)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(
+            f"the disk is full while {shown(uri)} is stored", hint="make room, or set another cache"
+        )
+    return _from_cause(error, uri)
+
+
+def _from_cause(error: BaseException, uri: str) -> StorageError:
+    name, status = type(error).__name__, getattr(error, "status", None)
+    if status in (401, 403) or name in ("NoCredentialsError", "PartialCredentialsError"):
+        return _forbidden(uri)
+    if status == 404:
+        return StorageError(f"there is nothing at {shown(uri)}", hint="check the spelling")
+    if status:
+        return StorageError(f"the server of {shown(uri)} answered {status}", hint="try again later")
+    if (
+        "Connect" in name
+        or "Timeout" in name
+        or "DNS" in name
+        or isinstance(error, (TimeoutError, ConnectionError))
+    ):
+        host = shown(uri).partition("://")[2].partition("/")[0]
+        return StorageError(
+            f"{shown(uri)} cannot be reached: {error}",
+            hint=f"check the network, the proxy settings and the name {host}; for S3 also AWS_ENDPOINT_URL",
+        )
+    return StorageError(f"{shown(uri)} cannot be read: {name}: {error}")
+
+
+def _forbidden(uri: str) -> StorageError:
+    hints = {
+        "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (public buckets: awsAnonymousCredential=true)",
+        "gs": "set GOOGLE_APPLICATION_CREDENTIALS to the file of a service account",
+    }
+    scheme = scheme_of(uri).replace("s3a", "s3").replace("gcs", "gs")
+    return StorageError(
+        f"there is no permission to read {shown(uri)}", hint=hints.get(scheme, "check the permissions")
+    )

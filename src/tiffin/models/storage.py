@@ -1,0 +1,274 @@
+"""From an artefact's address to a local path: used in place, or downloaded once and kept by content.
+
+    CACHE/
+    ├── content/<sha256>/...     what was downloaded or unpacked; never changed once it is there
+    ├── index/<sha256 of uri>    which content an address had, and the listing (sizes, ETags) it had then
+    ├── locks/<sha256 of uri>    held while an address is fetched, so that it is downloaded once
+    └── partial/<pid>-.../       downloads on their way; renamed into content when whole
+
+A second fetch lists the address again: unchanged means no download, changed means new content next to the old.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import urllib.parse
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tiffin.errors import StorageError
+from tiffin.models import archives, remotes
+
+log = logging.getLogger(__name__)
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a download is, in bytes; ``total`` is None when the server does not say."""
+
+    uri: str
+    done: int
+    total: int | None
+
+
+class _Index(msgspec.Struct, frozen=True):
+    """What an address held: ``key`` changes with the content; ``content`` is a directory, ``file`` one file in it."""
+
+    uri: str
+    key: str
+    content: str
+    file: str
+
+
+def fetch(uri: str, *, base: Path, cache: Path, progress: Callable[[Progress], None] | None = None) -> Path:
+    """The local file or directory that ``uri`` names; blocking.
+
+    Args:
+        uri: a path (relative ones start from ``base``), ``file://``, ``https://``, ``s3://``, ``gs://``, or
+            another scheme fsspec knows. Archives are unpacked.
+        base: an absolute directory.
+        cache: where downloads are kept; made when needed. Local files are used in place.
+        progress: called as bytes arrive, from a thread of the downloader's.
+
+    Raises:
+        StorageError: it does not exist, cannot be reached or read, or the disk is full.
+        MissingExtra: the package for its scheme is not installed.
+    """
+    remotes.refuse_unsupported(uri)
+    scheme = remotes.scheme_of(uri)
+    with remotes.told(uri):
+        if scheme in ("", "file"):
+            return _local(uri, _local_path(uri, base), cache)
+        with _locked(cache, uri):
+            return _remote(uri, cache, progress or _quiet)
+
+
+def _quiet(progress: Progress) -> None:
+    """Nobody looks."""
+
+
+def _local_path(uri: str, base: Path) -> Path:
+    if remotes.scheme_of(uri) != "file":
+        return base / Path(uri).expanduser()
+    parts = urllib.parse.urlsplit(uri)
+    if parts.netloc not in ("", "localhost"):
+        raise StorageError(
+            f"expected file:///absolute/path, found {uri}",
+            hint=f"for a relative path leave file:// out: {uri[7:]}",
+        )
+    return Path(urllib.parse.unquote(parts.path))
+
+
+def _local(uri: str, path: Path, cache: Path) -> Path:
+    if not path.exists():
+        wrong = f"there is no file or directory {path}"
+        hint = "a path in a file starts from that file's directory"
+        if path.is_absolute() and str(path).startswith("/mnt/"):
+            hint = "this is a path inside of a container: name the place on this machine"
+        raise StorageError(wrong, hint=hint)
+    if not os.access(path, os.R_OK):
+        raise StorageError(f"there is no permission to read {path}", hint=f"chmod u+r {path}")
+    archive = path if path.is_file() and archives.is_archive(path.name) else _lone_archive(path)
+    if archive is None:
+        return path
+    found = archive.stat()
+    key = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
+    with _locked(cache, str(archive.resolve())):
+        known = _known(cache, str(archive.resolve()), key)
+        if known is not None:
+            return known
+        with _partial(cache) as partial:
+            unpacked = _new_directory(partial / "unpacked")
+            archives.unpack(archive, unpacked, max_bytes=archives.free_bytes(cache))
+            return _keep(cache, str(archive.resolve()), key, unpacked)
+
+
+def _lone_archive(path: Path) -> Path | None:
+    """A directory with nothing but one archive in it stands for what is packed there."""
+    if not path.is_dir():
+        return None
+    inside = [item for item in path.iterdir() if not item.name.startswith(".")]
+    return inside[0] if len(inside) == 1 and inside[0].is_file() and archives.is_archive(inside[0].name) else None
+
+
+def _remote(uri: str, cache: Path, progress: Callable[[Progress], None]) -> Path:
+    filesystem = remotes.open_filesystem(uri)
+    listed = remotes.entries(filesystem, uri)
+    key = _listing_key(listed)
+    if key and (known := _known(cache, uri, key)) is not None:
+        log.debug("%s has not changed", remotes.shown(uri))
+        return known
+    sizes = [entry.size for entry in listed]
+    total = None if None in sizes else sum(size for size in sizes if size is not None)
+    if total is not None and total > archives.free_bytes(cache):
+        raise StorageError(
+            f"{remotes.shown(uri)} has {total:,} bytes, and {archives.free_bytes(cache):,} are free in {cache}",
+            hint="make room, or set another cache",
+        )
+    with _partial(cache) as partial:
+        directory = _new_directory(partial / "download")
+        report = _report(uri, total, progress)
+        for entry in listed:
+            target = directory / entry.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            filesystem.get_file(entry.address, str(target), callback=report)
+            # Over HTTP the size may be that of a compressed body; there aiohttp notices a body cut short.
+            expects_size = entry.size is not None and remotes.scheme_of(uri) not in ("http", "https")
+            if expects_size and target.stat().st_size != entry.size:
+                raise StorageError(
+                    f"expected {entry.size:,} bytes of {entry.path} from {remotes.shown(uri)}, "
+                    f"found {target.stat().st_size:,}",
+                    hint="it may have been replaced meanwhile: try again",
+                )
+        if len(listed) == 1 and archives.is_archive(listed[0].path):
+            unpacked = _new_directory(partial / "unpacked")
+            archives.unpack(directory / listed[0].path, unpacked, max_bytes=archives.free_bytes(cache))
+            return _keep(cache, uri, key, unpacked)
+        is_file = len(listed) == 1 and listed[0].path == remotes.name_of(uri)
+        return _keep(cache, uri, key, directory, listed[0].path if is_file else "")
+
+
+def _report(uri: str, total: int | None, progress: Callable[[Progress], None]) -> Any:
+    """A callback in fsspec's manner that adds up over all files."""
+    from fsspec.callbacks import Callback
+
+    class Report(Callback):  # type: ignore[misc]
+        done = 0
+
+        def set_size(self, size: int | None) -> None:
+            pass  # of one file; the listing gave the sum
+
+        def relative_update(self, inc: int = 1) -> None:
+            if inc:
+                self.done += inc
+                progress(Progress(remotes.shown(uri), self.done, total))
+
+        def absolute_update(self, value: int) -> None:
+            pass
+
+        def branched(self, *args: Any, **kwargs: Any) -> Any:
+            return self
+
+    progress(Progress(remotes.shown(uri), 0, total))
+    return Report()
+
+
+def _listing_key(listed: list[remotes.Entry]) -> str:
+    """Changes when the remote content does; empty when the server gives nothing to tell by."""
+    if not all(entry.tag for entry in listed):
+        return ""
+    text = "\n".join(f"{entry.path}\t{entry.size}\t{entry.tag}" for entry in listed)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _keep(cache: Path, uri: str, key: str, directory: Path, file: str = "") -> Path:
+    """Move a whole download to where its content belongs, and note it."""
+    content = _content_hash(directory)
+    home = cache / "content" / content
+    home.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.rename(home)
+    except OSError:
+        if not home.is_dir():
+            raise
+        # The same content under another address, or fetched by another process: one copy is enough.
+    index = cache / "index" / _digest(uri)
+    index.parent.mkdir(parents=True, exist_ok=True)
+    note = msgspec.json.encode(_Index(uri=remotes.shown(uri), key=key, content=content, file=file))
+    with tempfile.NamedTemporaryFile(dir=index.parent, delete=False) as out:
+        out.write(note)
+    Path(out.name).replace(index)
+    return home / file if file else home
+
+
+def _known(cache: Path, uri: str, key: str) -> Path | None:
+    try:
+        index = msgspec.json.decode((cache / "index" / _digest(uri)).read_bytes(), type=_Index)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    home = cache / "content" / index.content
+    path = home / index.file if index.file else home
+    return path if index.key == key and path.exists() else None
+
+
+def _content_hash(directory: Path) -> str:
+    """Of the files' paths and bytes, in order."""
+    whole = hashlib.sha256()
+    for path in sorted(item for item in directory.rglob("*") if item.is_file()):
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        whole.update(f"{digest}  {path.relative_to(directory).as_posix()}\n".encode())
+    return whole.hexdigest()
+
+
+def _digest(uri: str) -> str:
+    return hashlib.sha256(uri.encode()).hexdigest()
+
+
+def _new_directory(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+@contextlib.contextmanager
+def _partial(cache: Path) -> Iterator[Path]:
+    """A directory that is gone afterwards; what processes that were killed left is removed first."""
+    home = cache / "partial"
+    home.mkdir(parents=True, exist_ok=True)
+    for left in home.iterdir():
+        owner = left.name.partition("-")[0]
+        if owner.isdigit() and not _is_running(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=home))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextlib.contextmanager
+def _locked(cache: Path, uri: str) -> Iterator[None]:
+    """One fetch of an address at a time, over processes; the system lets go when a process dies."""
+    path = cache / "locks" / _digest(uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
