@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tiffin.cli import output
-from tiffin.cli.main import CouldNotStart
+from tiffin.cli.frame import CouldNotStart
 from tiffin.errors import PlatformError
 from tiffin.kits import paths
 from tiffin.local import preparing

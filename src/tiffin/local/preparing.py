@@ -160,7 +160,8 @@ def _located(
         from tiffin.models import storage
 
         progress(f"fetching {source.artefact.uri}")
-        path = storage.fetch(source.artefact.uri, base=source.artefact.base, cache=data.cache)
+        base = Path(source.artefact.base).absolute()
+        path = storage.fetch(source.artefact.uri, base=base, cache=data.cache)
         trusted = msgspec.structs.replace(source, trust=source.trust or settings.trust)
         return msgspec.structs.replace(component, source=trusted), path
     directory = _directory(source)
