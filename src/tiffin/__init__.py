@@ -11,24 +11,90 @@ What authors write is imported from here and loaded on first use, so that ``impo
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import Field
+
+    from tiffin.codec.io_model import IODescriptor
+    from tiffin.errors import TiffinError
+    from tiffin.service import exceptions, images, validators
+    from tiffin.service.context import Context, Cookie, get_current_service, importing, server_context
+    from tiffin.service.definition import Service, service
+    from tiffin.service.dependency import depends
+    from tiffin.service.endpoint import api
+    from tiffin.service.hooks import on_deployment, on_shutdown, on_startup
+    from tiffin.service.loading import load
 
 __version__ = "0.1.0"
 
+# Where each public name lives; ``module:`` is the module itself.
 _HOMES = {
     "TiffinError": "tiffin.errors",
+    "service": "tiffin.service:",
+    "Service": "tiffin.service.definition",
+    "api": "tiffin.service.endpoint",
+    "depends": "tiffin.service.dependency",
+    "on_startup": "tiffin.service.hooks",
+    "on_shutdown": "tiffin.service.hooks",
+    "on_deployment": "tiffin.service.hooks",
+    "Context": "tiffin.service.context",
+    "Cookie": "tiffin.service.context",
+    "server_context": "tiffin.service.context",
+    "get_current_service": "tiffin.service.context",
+    "importing": "tiffin.service.context",
+    "load": "tiffin.service.loading",
+    "IODescriptor": "tiffin.codec.io_model",
+    "Field": "pydantic",
+    "validators": "tiffin.service.validators:",
+    "exceptions": "tiffin.service.exceptions:",
+    "images": "tiffin.service.images:",
 }
 
-__all__ = ["TiffinError", "__version__"]
+__all__ = [
+    "Context",
+    "Cookie",
+    "Field",
+    "IODescriptor",
+    "Service",
+    "TiffinError",
+    "__version__",
+    "api",
+    "depends",
+    "exceptions",
+    "get_current_service",
+    "images",
+    "importing",
+    "load",
+    "on_deployment",
+    "on_shutdown",
+    "on_startup",
+    "server_context",
+    "service",
+    "validators",
+]
 
 
 def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
-        raise AttributeError(f"module 'tiffin' has no attribute {name!r}")
-    value = getattr(import_module(home), name)
+        value = _absent(name)
+    elif home.endswith(":"):
+        value = import_module(home[:-1])
+    else:
+        value = getattr(import_module(home), name)
     globals()[name] = value
     return value
+
+
+def _absent(name: str) -> Any:
+    """Names of BentoML that this version does not have import, and refuse when used."""
+    if not name.startswith("_"):
+        from tiffin.service import absent
+
+        if name in absent.NAMES:
+            return getattr(absent, name)
+    raise AttributeError(f"module 'tiffin' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

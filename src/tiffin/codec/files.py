@@ -1,0 +1,179 @@
+"""Files and images: uploads in, paths or pictures to the method, file answers out."""
+
+from __future__ import annotations
+
+import fnmatch
+import io
+import mimetypes
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from email.utils import formatdate
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import core_schema
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file in a request: its bytes, and the name and media type it came with (empty when it came bare)."""
+
+    data: bytes
+    filename: str = ""
+    content_type: str = ""
+
+
+class Scratch:
+    """A directory for the files of one request, made when first needed and removed with ``close``."""
+
+    __slots__ = ("_directory",)
+
+    def __init__(self) -> None:
+        self._directory: str | None = None
+
+    @property
+    def directory(self) -> str:
+        """The directory's path."""
+        if self._directory is None:
+            self._directory = tempfile.mkdtemp(prefix="tiffin-request-")
+        return self._directory
+
+    def save(self, upload: Upload) -> Path:
+        """Write an upload down under a name of ours that ends with the name it came with."""
+        # Only the last part: a name such as ../../x must not choose the place.
+        ending = os.path.basename(upload.filename.replace("\\", "/")).replace("\0", "")[-100:]
+        handle, path = tempfile.mkstemp(suffix=ending, dir=self.directory)
+        with os.fdopen(handle, "wb") as file:
+            file.write(upload.data)
+        return Path(path)
+
+    def close(self) -> None:
+        """Remove the directory, if there is one."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = None
+
+
+def _file_schema(described: dict[str, Any], handler: GetJsonSchemaHandler) -> dict[str, Any]:
+    return described if handler.mode == "validation" else {"type": "string", "format": "binary"}
+
+
+@dataclass(frozen=True)
+class FileSchema:
+    """A file that reaches the method as a ``pathlib.Path`` in the request's own directory."""
+
+    format: str = "binary"
+    content_type: str | None = None
+
+    def decode(self, value: Any, info: core_schema.ValidationInfo) -> Any:
+        """An upload to a path; raises ValueError for anything that is not a file of the wanted type."""
+        if isinstance(value, PurePath):
+            return Path(value)
+        if isinstance(value, bytes):
+            value = Upload(value)
+        if not isinstance(value, Upload):
+            raise ValueError("expected a file as a part of multipart/form-data")  # noqa: TRY004 - pydantic's way
+        if self.content_type and value.content_type and not fnmatch.fnmatch(value.content_type, self.content_type):
+            raise ValueError(f"Invalid content type {value.content_type}, expected {self.content_type}")
+        scratch: Scratch = (info.context or {})["scratch"]
+        return scratch.save(value)
+
+    def describe(self) -> dict[str, Any]:
+        """The schema clients send files by."""
+        if self.content_type is None:
+            return {"type": "file", "format": self.format}
+        return {"type": "file", "format": self.content_type.split("/")[0], "content_type": self.content_type}
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Validation by ``decode``; serialisation reads the file."""
+        from pydantic_core import core_schema
+
+        return core_schema.with_info_after_validator_function(
+            self.decode,
+            core_schema.any_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda path: Path(path).read_bytes()),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """``describe()``, or OpenAPI's binary string."""
+        return _file_schema(self.describe(), handler)
+
+
+class PILImageEncoder:
+    """A picture that reaches the method as a ``PIL.Image.Image``."""
+
+    def decode(self, value: Any) -> Any:
+        """An upload to an opened image; raises ValueError when it is none."""
+        from PIL import Image
+
+        if isinstance(value, Image.Image):
+            return value
+        if isinstance(value, bytes):
+            value = Upload(value)
+        if not isinstance(value, Upload):
+            raise ValueError("expected an image file as a part of multipart/form-data")  # noqa: TRY004
+        kind, _, subtype = value.content_type.partition("/")
+        formats = (
+            [subtype.upper()]
+            if kind == "image" and subtype.upper() in Image.registered_extensions().values()
+            else None
+        )
+        try:
+            return Image.open(io.BytesIO(value.data), formats=formats)
+        except Exception as error:  # PIL's decoders let struct.error, SyntaxError and others out of broken files
+            raise ValueError("expected an image, found bytes that cannot be read as one") from error
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Validation by ``decode``, serialisation to the image's own format."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            self.decode,
+            core_schema.any_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda image: image_bytes(image)[1]),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """An image file, or OpenAPI's binary string."""
+        return _file_schema({"type": "file", "format": "image", "pil": True}, handler)
+
+
+def is_image(value: object) -> bool:
+    """Whether a value is a PIL image, without importing PIL."""
+    return any(base.__module__ == "PIL.Image" and base.__name__ == "Image" for base in type(value).__mro__)
+
+
+def image_bytes(image: Any) -> tuple[str, bytes]:
+    """Media type and bytes of an image, in its own format or PNG."""
+    image_format = image.format or "PNG"
+    buffer = io.BytesIO()
+    image.save(buffer, format=image_format)
+    return f"image/{image_format.lower()}", buffer.getvalue()
+
+
+def file_answer(path: Path, otherwise: str) -> tuple[str, bytes, tuple[tuple[bytes, bytes], ...]]:
+    """Media type, bytes and headers of a file that is an answer.
+
+    The type is guessed from the name, else ``otherwise``. Images are shown inline, all else is an attachment.
+    """
+    data = path.read_bytes()
+    stat = path.stat()
+    media_type = mimetypes.guess_type(path)[0] or otherwise
+    disposition = "inline" if media_type.startswith("image") else "attachment"
+    quoted = quote(path.name)
+    name = f'filename="{path.name}"' if quoted == path.name else f"filename*=utf-8''{quoted}"
+    headers = (
+        (b"content-disposition", f"{disposition}; {name}".encode()),
+        (b"last-modified", formatdate(stat.st_mtime, usegmt=True).encode()),
+        (b"etag", f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'.encode()),
+    )
+    return media_type, data, headers

@@ -1,0 +1,50 @@
+"""JSON text: how deep it goes, and arrays written fast in the very bytes ``json.dumps`` gives."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def is_nested_deeper(body: bytes, limit: int) -> bool:
+    """Whether brackets nest deeper than ``limit``; text that is no JSON gives either answer."""
+    if body.count(b"[") + body.count(b"{") <= limit:
+        return False
+    brackets = _STRING.sub(b"", body).translate(None, _BRACKETS)
+    for _ in range(limit):
+        # Each pass takes off the innermost level, in C: faster than a walk in Python from some 30 characters on.
+        inner = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(inner) == len(brackets):
+            return False  # unbalanced: the parser says so better
+        brackets = inner
+    return bool(brackets)
+
+
+def dumps_array(array: Any) -> bytes:
+    """The bytes of ``json.dumps(array.tolist())`` for a numpy array, six to twelve times faster.
+
+    orjson writes the same digits except at the edges: it has no NaN, writes exponents as ``1e-7`` instead of
+    ``1e-07``, and changes to them at other magnitudes. Rows with such numbers take the slow way.
+    """
+    kind = array.dtype.kind
+    if kind in "fiu":
+        text = _compact(array.astype("f8", copy=False) if kind == "f" else array)
+        # 0.0000 covers values under 1e-4, where repr() has gone over to an exponent and orjson not yet.
+        if text is not None and not (kind == "f" and (b"e" in text or b"n" in text or b"0.0000" in text)):
+            return text.replace(b",", b", ")
+        if array.ndim > 1:
+            return b"[" + b", ".join([dumps_array(row) for row in array]) + b"]"
+    return json.dumps(array.tolist()).encode()
+
+
+def _compact(array: Any) -> bytes | None:
+    try:
+        return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:  # not contiguous, foreign byte order, half precision
+        return None

@@ -1,0 +1,77 @@
+"""Names of BentoML that this version does not have: they import, and say so when they are used."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+from tiffin.errors import ServiceError
+
+_ABSENT = {
+    "task": "write the method with @api; callers wait for its answer",
+    "asgi_app": "serve the ASGI application beside the service",
+    "mount_asgi_app": "serve the ASGI application beside the service",
+    "monitor": "log from the method",
+    "use_arguments": "read environment variables, set with envs=[...]",
+    "runner_service": "write a class with @service",
+    "Runner": "write a class with @service",
+    "Runnable": "write a class with @service",
+    "SyncHTTPClient": "install bentoml in the client's environment; its client works against Tiffin",
+    "AsyncHTTPClient": "install bentoml in the client's environment; its client works against Tiffin",
+    "serve": "run `tiffin serve MODULE:SERVICE`",
+    "build": "run `tiffin build`",
+    "Bento": "use `tiffin build` and its bundles",
+    "export_bento": "use `tiffin build` and its bundles",
+    "import_bento": "use `tiffin build` and its bundles",
+    "list": "use `tiffin build` and its bundles",
+    "get": "use `tiffin build` and its bundles",
+    "delete": "use `tiffin build` and its bundles",
+    "push": "use `tiffin build` and its bundles",
+    "pull": "use `tiffin build` and its bundles",
+    "load_config": "set options in the @service decorator",
+    "save_config": "set options in the @service decorator",
+    "gradio": "serve the page beside the service",
+    "ray": "serve the application beside the service",
+    "triton": "serve the model with its own format",
+    "batch": "call the endpoint",
+    "cloud": "Tiffin deploys to your own machines",
+    "deployment": "Tiffin deploys to your own machines",
+    "bentos": "use `tiffin build` and its bundles",
+    "container": "use `tiffin image`",
+    "io": "annotate the method's parameters",
+    "legacy": "write a class with @service",
+    "client": "call the endpoint over HTTP",
+    "server": "run `tiffin serve MODULE:SERVICE`",
+    "monitoring": "log from the method",
+    "metrics": "use prometheus_client, which Tiffin collects from",
+}
+
+NAMES = frozenset(_ABSENT)
+
+
+class Absent:
+    """Stands for a name; every use raises ServiceError."""
+
+    def __init__(self, name: str, instead: str) -> None:
+        self.__dict__.update(_name=name, _instead=instead)
+
+    def _refuse(self) -> NoReturn:
+        raise ServiceError(f"{self._name} is not part of this version of Tiffin", hint=self._instead)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse; names of Python itself are simply absent, so that tools can look at the object."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        self._refuse()
+
+    def __repr__(self) -> str:
+        return f"<{self._name}, which this version of Tiffin does not have>"
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ABSENT:
+        return Absent(name, _ABSENT[name])
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,100 @@
+"""From the real bentoml's Service to ours."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from tiffin.errors import ServiceError
+from tiffin.service.definition import Service
+from tiffin.service.dependency import Dependency
+from tiffin.service.endpoint import Endpoint
+
+_known: weakref.WeakValueDictionary[int, AdaptedService] = weakref.WeakValueDictionary()
+
+
+class AdaptedService(Service[Any]):
+    """Endpoints read from ``.apis``; the real Service makes instances and resolves its own dependencies."""
+
+    def __init__(self, real: Any) -> None:
+        for name, what in (("mount_apps", "mounted ASGI applications"), ("middlewares", "ASGI middlewares")):
+            if getattr(real, name, None):
+                raise ServiceError(f"{what} are not part of this version of Tiffin", at=real.name)
+        if getattr(real, "cmd", None):
+            raise ServiceError("@service(cmd=...) is not part of this version of Tiffin", at=real.name)
+        self.real = real
+        super().__init__(
+            real.inner,
+            name=real.name,
+            config=dict(real.config),
+            image=real.image,
+            description=real.description,
+            path_prefix=getattr(real, "path_prefix", ""),
+            envs=[{"name": e.name, "value": e.value, "stage": getattr(e, "stage", "all")} for e in real.envs],
+            labels=dict(real.labels),
+            is_strict=False,
+        )
+
+    def _scan(self) -> None:
+        super()._scan()
+        self.apis = {name: _endpoint(method) for name, method in self.real.apis.items()}
+        for name, dependency in self.real.dependencies.items():
+            if dependency.url or dependency.deployment or dependency.on is None:
+                raise ServiceError(
+                    "depends(url=..., deployment=...) is not part of this version of Tiffin", at=name
+                )
+            self.dependencies[name] = _RealDependency(adapted(dependency.on), dependency)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """A new instance, made as bentoml makes it."""
+        return self.real(*args, **kwargs)
+
+
+class _RealDependency(Dependency):
+    """A dependency whose instance the real bentoml makes, in process."""
+
+    def __init__(self, on: AdaptedService, real: Any) -> None:
+        super().__init__(on)
+        self._real = real
+
+    def get(self) -> Any:
+        """The instance the outer service will see."""
+        return self._real.__get__(self, type(self))
+
+
+def adapted(real: Any) -> AdaptedService:
+    """Our view of a real Service; the same one each time."""
+    found = _known.get(id(real))
+    if found is None or found.real is not real:
+        found = AdaptedService(real)
+        _known[id(real)] = found
+    return found
+
+
+def _endpoint(method: Any) -> Endpoint:
+    if method.is_task:
+        raise ServiceError("@bentoml.task is not part of this version of Tiffin", at=method.name)
+    endpoint = Endpoint(
+        method.func,
+        route=method.route,
+        input_spec=_written(method.input_spec, "Input"),
+        output_spec=None,
+        batchable=method.batchable,
+        batch_dim=method.batch_dim,
+        max_batch_size=method.max_batch_size,
+        max_latency_ms=int(method.max_latency_ms),
+    )
+    endpoint.name = method.name
+    return endpoint
+
+
+def _written(model: Any, derived: str) -> Any:
+    """The model the author gave as ``input_spec``; ``None`` for one that was derived from the signature.
+
+    bentoml keeps no note of which it was: a given model gets ``IODescriptor`` behind its name, a derived one for
+    plain parameters is called Input, and one for a whole body is marked as root.
+    """
+    if model.__name__ == derived or getattr(model, "__root_input__", False):
+        return None
+    base = next((b for b in model.__mro__[1:] if not b.__module__.startswith(("_bentoml", "pydantic"))), None)
+    return base if base is not None and hasattr(base, "model_fields") else model

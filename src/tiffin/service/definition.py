@@ -1,0 +1,250 @@
+"""``@service``: a class becomes a Service, which says what it serves and makes its instances."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Generic, NoReturn, TypeVar, overload
+
+from tiffin.errors import ServiceError
+from tiffin.service import config as config_module
+from tiffin.service.context import Context
+from tiffin.service.dependency import AsyncMethods, Dependency, SyncMethods
+from tiffin.service.endpoint import Endpoint
+from tiffin.service.hooks import Moment, hooks_of
+from tiffin.spec.description import EndpointDescription, ServiceDescription
+
+T = TypeVar("T")
+
+
+class Service(Generic[T]):
+    """What ``@service`` makes of a class.
+
+    Attributes:
+        inner: The class itself. Calling the Service makes an instance of it.
+        apis: Endpoints by method name, inherited ones included.
+        dependencies: What ``depends`` declared, by attribute name.
+        config: The keywords as written; ``settings`` are those that are acted on.
+        warnings: Options that were read and are not acted on, by path.
+    """
+
+    def __init__(
+        self,
+        inner: type[T],
+        *,
+        name: str | None = None,
+        config: dict[str, Any] | None = None,
+        image: Any = None,
+        description: str | None = None,
+        path_prefix: str | None = None,
+        envs: list[dict[str, str]] | None = None,
+        labels: dict[str, str] | None = None,
+        is_strict: bool = True,
+    ) -> None:
+        self.inner = inner
+        self.name = name or inner.__name__
+        self.config = dict(config or {})
+        self.settings, warnings = config_module.read(self.config, is_strict=is_strict)
+        self.image = image
+        self.description = description
+        self.path_prefix = "/" + path_prefix.strip("/") if path_prefix else ""
+        self.envs = list(envs or [])
+        self.labels = dict(labels or {})
+        self.apis: dict[str, Endpoint] = {}
+        self.dependencies: dict[str, Dependency] = {}
+        self.models: list[Any] = []
+        self.context = Context({})
+        self._shared: T | None = None
+        self._lock = threading.Lock()
+        self._scan()
+        if image is not None:
+            warnings = (*warnings, "image: is recorded for building an image; serving does not use it")
+        if self.path_prefix:
+            warnings = (*warnings, "path_prefix: applies to the endpoints; health and metrics stay at the root")
+        self.warnings = warnings
+        self.__doc__ = inner.__doc__
+        self.__name__ = self.name
+        self.__module__ = inner.__module__
+
+    def _scan(self) -> None:
+        # dir() sees inherited attributes too; the order is that of names, as in BentoML.
+        for name in dir(self.inner):
+            member = getattr(self.inner, name, None)
+            if isinstance(member, Endpoint):
+                self.apis[name] = member
+            elif isinstance(member, Dependency):
+                self.dependencies[name] = member
+            elif type(member).__name__ in ("BentoModel", "HuggingFaceModel"):
+                self.models.append(member)
+        if hasattr(self.inner, "__command__"):
+            _refuse("__command__", "write endpoints with @api")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> T:
+        """A new instance, with ``to_async`` and ``to_sync`` beside its methods."""
+        instance: Any = self.inner(*args, **kwargs)
+        try:
+            instance.to_async = AsyncMethods(instance, self.apis)
+            instance.to_sync = SyncMethods(instance, self.apis)
+        except AttributeError:
+            pass  # a class with __slots__ has no room for them, and works without
+        return instance  # type: ignore[no-any-return]
+
+    def shared(self) -> T:
+        """The one instance other services of this process depend on."""
+        with self._lock:
+            if self._shared is None:
+                self._shared = self()
+            return self._shared
+
+    def __repr__(self) -> str:
+        return f"<Service name={self.name!r}>"
+
+    def all_services(self) -> dict[str, Service[Any]]:
+        """This service and everything it depends on, by name."""
+        return {service.name: service for service in self._walk(set())}
+
+    def _walk(self, seen: set[int]) -> Iterator[Service[Any]]:
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield self
+        for dependency in self.dependencies.values():
+            yield from dependency.on._walk(seen)
+
+    def hooks(self, moment: Moment) -> list[str]:
+        """Names of the methods for a moment: ``startup``, ``shutdown`` or ``deployment``."""
+        return hooks_of(self.inner, moment)
+
+    def route_of(self, endpoint: Endpoint) -> str:
+        """The path of an endpoint, with the service's prefix."""
+        return f"{self.path_prefix}{endpoint.route}" if self.path_prefix else endpoint.route
+
+    def check(self) -> None:
+        """Read every signature and resolve every route.
+
+        Raises:
+            ServiceError: a signature cannot be served, or two endpoints want one route.
+        """
+        routes: dict[str, str] = {}
+        for name, endpoint in self.apis.items():
+            other = routes.setdefault(self.route_of(endpoint), name)
+            if other != name:
+                raise ServiceError(
+                    f"{self.name}.{name} and {self.name}.{other} have one route, {endpoint.route!r}"
+                )
+            endpoint.input  # noqa: B018 - reads the signature, and raises
+            endpoint.output  # noqa: B018
+
+    def schema(self) -> dict[str, Any]:
+        """What ``/schema.json`` says."""
+        routes = [{**endpoint.schema(), "route": self.route_of(endpoint)} for endpoint in self.apis.values()]
+        schema: dict[str, Any] = {"name": self.name, "type": "service", "routes": routes}
+        if self.inner.__doc__ is not None:
+            schema["description"] = self.inner.__doc__
+        schema["paths"] = {route["route"]: {"mounted": False} for route in routes}
+        return schema
+
+    def describe(self, target: str) -> ServiceDescription:
+        """What the platform side needs to know; reads every signature."""
+        self.check()
+        endpoints = tuple(
+            EndpointDescription(
+                name=endpoint.name,
+                route=self.route_of(endpoint),
+                description=endpoint.doc or "",
+                batchable=endpoint.batchable,
+                is_stream=endpoint.is_stream,
+                is_task=endpoint.is_task,
+                input=endpoint.schema()["input"],
+                output=endpoint.schema()["output"],
+            )
+            for endpoint in self.apis.values()
+        )
+        settings = self.settings
+        return ServiceDescription(
+            name=self.name,
+            target=target,
+            endpoints=endpoints,
+            timeout_seconds=settings.timeout_seconds,
+            workers=settings.workers,
+            threads=settings.threads,
+            max_concurrency=settings.max_concurrency,
+            cpu=settings.cpu,
+            memory_bytes=settings.memory_bytes,
+            gpu=settings.gpu,
+            environment={e["name"]: e.get("value", "") for e in self.envs if e.get("stage", "all") != "build"},
+            labels=self.labels,
+            warnings=self.warnings,
+        )
+
+    def to_asgi(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not part of this version; raises ServiceError."""
+        _refuse("Service.to_asgi", "run `tiffin serve`, or call the methods of an instance")
+
+    def mount_asgi_app(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not part of this version; raises ServiceError."""
+        _refuse("Service.mount_asgi_app", "serve the ASGI application beside the service")
+
+    def mount_wsgi_app(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not part of this version; raises ServiceError."""
+        _refuse("Service.mount_wsgi_app", "serve the WSGI application beside the service")
+
+    def add_asgi_middleware(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not part of this version; raises ServiceError."""
+        _refuse("Service.add_asgi_middleware", "do its work in the gateway, or in the methods")
+
+    def serve_http(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not part of this version; raises ServiceError."""
+        _refuse("Service.serve_http", "run `tiffin serve`")
+
+
+def _refuse(what: str, hint: str) -> NoReturn:
+    raise ServiceError(f"{what} is not part of this version of Tiffin", hint=hint)
+
+
+@overload
+def service(inner: type[T], /) -> Service[T]: ...
+@overload
+def service(
+    *,
+    name: str | None = ...,
+    image: Any = ...,
+    description: str | None = ...,
+    path_prefix: str | None = ...,
+    envs: list[dict[str, str]] | None = ...,
+    labels: dict[str, str] | None = ...,
+    **config: Any,
+) -> Callable[[type[T]], Service[T]]: ...
+def service(inner: type[Any] | None = None, /, **options: Any) -> Any:
+    """Make a class a service, with or without options.
+
+    Example::
+
+        @tiffin.service(resources={"cpu": "2"}, traffic={"timeout": 30})
+        class Iris: ...
+
+    Options by name: ``name`` (default: the class's), ``description``, ``path_prefix``, ``envs`` (a list of
+    ``{"name", "value", "stage"}``), ``labels``, ``image``; and ``resources`` (``cpu``, ``memory``, ``gpu``),
+    ``workers`` (a number or ``"cpu_count"``), ``threads`` (for methods that are not async) and ``traffic``
+    (``timeout`` in seconds, ``max_concurrency``).
+
+    Raises:
+        ServiceError: an unknown option, a wrong value, or a class that is a Service already.
+    """
+    return decorate(inner, options, is_strict=True)
+
+
+def decorate(inner: type[Any] | None, options: dict[str, Any], *, is_strict: bool) -> Any:
+    """What ``service`` does; ``is_strict`` false lets unknown options pass with a warning, as BentoML does."""
+    if inner is None:
+        return lambda cls: decorate(cls, options, is_strict=is_strict) if cls is not None else None
+    if isinstance(inner, Service):
+        raise ServiceError(f"expected a class, found {inner!r}: @service is applied once")
+    if not isinstance(inner, type):
+        raise ServiceError(f"expected a class, found {inner!r}")
+    named = {key: options[key] for key in config_module.NAMED if key in options}
+    config = {key: value for key, value in options.items() if key not in named}
+    for absent in ("cmd", "service_class"):
+        if named.pop(absent, None) is not None:
+            _refuse(f"@service({absent}=...)", "write endpoints with @api")
+    return Service(inner, config=config, is_strict=is_strict, **named)
