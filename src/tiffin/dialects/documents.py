@@ -92,6 +92,7 @@ def _parse_json(text: str, file: str) -> list[Document]:
 
     try:
         value = json.loads(text, object_pairs_hook=mapping, parse_constant=constant)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be written anywhere
     except json.JSONDecodeError as error:
         raise SpecError(
             f"expected JSON: {error.msg}, in column {error.colno}", place=f"{file}:{error.lineno}"
@@ -170,7 +171,7 @@ def _parse_yaml(text: str, file: str) -> Iterator[Document]:
             index += 1
     except yaml.YAMLError as error:
         raise _syntax_error(error, file) from None
-    except (ValueError, IndexError) as error:  # PyYAML on escapes beyond Unicode, and on a cut-off directive
+    except (ValueError, IndexError, OverflowError) as error:  # PyYAML on escapes beyond Unicode
         raise SpecError(f"expected YAML: {error}", place=file) from None
     finally:
         loader.dispose()
@@ -206,6 +207,7 @@ class _Builder:
             raise self.error(f"expected at most {MAX_VALUES} values, counting each use of an anchor", node)
         self.lines.setdefault(path, node.start_mark.line + 1)
         if isinstance(node, yaml.ScalarNode):
+            self.check_text(node, path)
             return self.scalar(node, path)
         if any(node is opened for opened in self.open):
             raise self.error("an anchor contains itself", node, path)
@@ -231,6 +233,7 @@ class _Builder:
                 for name, found in self.merge(value, path).items():
                     merged.setdefault(name, found)
                 continue
+            self.check_text(key, path)
             field = child(path, key.value)
             if key.value in own:
                 raise self.error("the field is written twice", key, field)
@@ -252,6 +255,12 @@ class _Builder:
     def check_tag(self, node: yaml.Node, kind: str, path: str) -> None:
         if node.tag != _CORE + kind:
             raise self.error(f"the tag {_short(node.tag)} is not taken here", node, path)
+
+    def check_text(self, node: yaml.ScalarNode, path: str) -> None:
+        try:
+            node.value.encode()
+        except UnicodeEncodeError:
+            raise self.error("expected text, found half a surrogate pair", node, path) from None
 
     def scalar(self, node: yaml.Node, path: str) -> Any:
         text: str = node.value

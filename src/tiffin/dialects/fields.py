@@ -88,14 +88,15 @@ class Fields:
 
     def require(self, name: str) -> None:
         """Raise unless the field is there; a field of nearly that name is taken for a slip of the pen."""
-        if self.has(name):
-            return
         self.miss(name)
-        raise self.error(name, "required, found nothing")
+        if not self.has(name):
+            raise self.error(name, "required, found nothing")
 
     def miss(self, name: str) -> None:
         """Raise when an absent field is there under nearly its name."""
         self.known.add(name)
+        if self.has(name):
+            return
         unknown = {key.lower(): key for key in self.value if key not in self.known}
         for key in difflib.get_close_matches(name.lower(), unknown, n=1, cutoff=0.75):
             raise self._unknown(unknown[key])

@@ -169,25 +169,27 @@ def _component(predictor: Fields, spec: Fields, protocol: Protocol, replicas: in
     at_predictor = predictor.integer("replicas", minimum=0)
     containers = _containers(predictor)
     graph = predictor.section("graph")
+    predictor.finish()  # a misspelt field is better news than a container that cannot be found
     unit = graph.text("name", required=True)
     _check_node(graph)
     server = _server(graph)
     parameters = _parameters(graph)
+    graph.ignore(("serviceAccountName", "envSecretRefName", "storageInitializerImage"), NO_EFFECT)
     if server:
         container = next((found for found in containers if found.name == unit), None)
         source: ModelSource | ClassSource = _model(graph, server, parameters, protocol, base)
         if container is not None and container.image:
             container.fields.warn("image", "has no effect: Tiffin loads the model itself")
     else:
-        container = _container_of(graph, unit, containers)
         graph.ignore(("modelUri",), "is read by prepackaged servers only; name one in `implementation`")
+        graph.finish()
+        container = _container_of(graph, unit, containers)
         source = _class(container, unit, parameters, base)
     for other in containers:
         if other is not container:
             other.fields.reader.warn(
                 other.fields.path, f'the container "{other.name}" beside the model {NO_EFFECT}'
             )
-    graph.ignore(("serviceAccountName", "envSecretRefName", "storageInitializerImage"), NO_EFFECT)
     chosen = [(container.fields, container.replicas)] if container else []
     chosen += [(predictor, at_predictor), (spec, replicas)]
     return Component(
@@ -221,8 +223,10 @@ def _containers(predictor: Fields) -> list[_Container]:
         if isinstance(meta, dict) and any(value for key, value in meta.items() if key != "creationTimestamp"):
             component.warn("metadata", NO_EFFECT)
         pod = component.mapping("spec")
+        component.finish()
         if pod is None:
             continue
+        pod.miss("containers")
         found += [_container(fields, replicas) for fields in pod.mappings("containers")]
         pod.ignore_unknown(kubernetes.POD_FIELDS, NO_EFFECT)
     return found
