@@ -33,7 +33,7 @@ EXAMPLES = ROOT / "examples"
 TIFFIN = [sys.executable, "-m", "tiffin"]
 INPUTS = ["examples/01-kserve-iris/iris.yaml", "examples/02-seldon-iris/iris-deployment.yaml"]
 INPUTS.append("examples/03-bentoml-iris")
-START_SECONDS = 90
+START_SECONDS = 60
 STOP_SECONDS = 40
 
 ROWS = load_iris(return_X_y=True)[0]
@@ -116,10 +116,12 @@ class Demo:
                 waiting[0](self.port)
                 waiting.pop(0)
             except Exception as error:
-                if self.process.poll() is not None or time.monotonic() - started > START_SECONDS:
-                    raise RuntimeError(
-                        f"the demo did not come up ({error}); it said:\n{self.log.read_text()}"
-                    ) from None
+                if self.process.poll() is not None:
+                    raise RuntimeError(f"tiffin up ended too soon; it said:\n{self.log.read_text()}") from None
+                if time.monotonic() - started > START_SECONDS:
+                    # The checks below will say the same of those that are missing, and whether the others work.
+                    print(f"WRONG    not all three came up ({error}); it said:\n{self.log.read_text()}")
+                    return
                 time.sleep(0.1)
         print(f"ok       all three answer {time.monotonic() - started:.1f} s after the start", flush=True)
 
@@ -141,7 +143,8 @@ class Demo:
             left.append(f"process {process}")
             process.kill()
         left += [f"temporary file {path}" for path in self.temporary.rglob("*")]
-        left += [f"run file {path}" for path in (self.home / "run").rglob("*")]
+        # The lock that keeps two starts apart is not of this run: it stays, as the data directory does.
+        left += [f"run file {path}" for path in (self.home / "run").rglob("*") if path.name != ".lock"]
         left += [f"socket {path}" for path in self.home.rglob("*") if path.is_socket()]
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", self.port)) == 0:
