@@ -128,7 +128,9 @@ class OpenInference:
         """The commonest request: flat lists of FP32 or FP64. None when it is anything else."""
         names: list[str] = []
         arrays: list[Array] = []
-        for index, tensor in enumerate(request.inputs):
+        index = -1
+        for tensor in request.inputs:
+            index += 1
             datatype = tensor.datatype
             if datatype == "FP32":
                 dtype = _FP32

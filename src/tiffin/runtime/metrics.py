@@ -78,6 +78,8 @@ _PREDICT = _QUEUE + _HISTOGRAM
 _BATCH = _PREDICT + _HISTOGRAM
 _ENDPOINTS = _BATCH + _ROWS_HISTOGRAM
 _PER_ENDPOINT = len(STATUSES) + 1 + _HISTOGRAM
+_LATENCY = len(STATUSES) + 1
+_LATENCY_SUM = len(SECONDS) + 1
 
 
 def shared_memory(workers: int, fileno: int = -1) -> mmap.mmap:
@@ -108,6 +110,7 @@ class Metrics:
             raise ValueError(
                 f"expected at most {BLOCK_BYTES // 8 // _PER_ENDPOINT} endpoints, found {len(endpoints)}"
             )
+        self._bases = [_ENDPOINTS + index * _PER_ENDPOINT for index in range(len(self._endpoints))]
         self._memory = memory if memory is not None else shared_memory(1)
         self._all = memoryview(self._memory).cast("d")
         block = BLOCK_BYTES // 8
@@ -123,11 +126,11 @@ class Metrics:
     def request(self, endpoint: int, status: int, seconds: float) -> None:
         """A request was answered; ``endpoint`` is -1 when none was found for it."""
         slots = self._slots
-        base = _ENDPOINTS + (endpoint if endpoint >= 0 else len(self._endpoints) - 1) * _PER_ENDPOINT
+        base = self._bases[endpoint]
         slots[base + _STATUS_SLOT.get(status, _OTHER)] += 1.0
-        base += len(STATUSES) + 1
+        base += _LATENCY
         slots[base + bisect_left(SECONDS, seconds)] += 1.0
-        slots[base + len(SECONDS) + 1] += seconds
+        slots[base + _LATENCY_SUM] += seconds
 
     def batch(self, rows: int, seconds: float, waits: Iterable[float]) -> None:
         """A batch was predicted; ``waits`` are the seconds its calls had queued."""

@@ -37,6 +37,7 @@ from tiffin.spec import Limits
 
 log = logging.getLogger(__name__)
 
+_HEAD, _BODY, _DISCARD, _CLOSED = range(4)
 _MAX_CACHED_HEADS = 256
 _MAX_CACHED_HEAD_BYTES = 1024
 _SWEEP_SECONDS = 0.5
@@ -70,7 +71,7 @@ class Server:
         self.in_flight = 0
         self.clock = 0.0
         self.on_idle: Callable[[], None] | None = None
-        self._heads: dict[bytes, tuple[Head, Endpoint | TiffinError]] = {}
+        self.heads: dict[bytes, tuple[Head, Endpoint | TiffinError]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self.common = b""
         self.json_ok = b""
@@ -94,13 +95,13 @@ class Server:
 
     def head(self, block: bytes) -> tuple[Head, Endpoint | TiffinError]:
         """Parse and route a head, or remember having done so."""
-        found = self._heads.get(block)
+        found = self.heads.get(block)
         if found is None:
             found = self._route(block)
             if len(block) <= _MAX_CACHED_HEAD_BYTES:
-                if len(self._heads) >= _MAX_CACHED_HEADS:
-                    self._heads.clear()
-                self._heads[block] = found
+                if len(self.heads) >= _MAX_CACHED_HEADS:
+                    self.heads.clear()
+                self.heads[block] = found
         return found
 
     def _route(self, block: bytes) -> tuple[Head, Endpoint | TiffinError]:
@@ -226,7 +227,7 @@ class Connection(asyncio.Protocol):
         self.deadline = server.clock + server.limits.head_seconds
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
         self._buffer: bytes | bytearray = b""
-        self._state = "head"
+        self._state = _HEAD
         self._head: Head | None = None
         self._endpoint: Endpoint | TiffinError | None = None
         self._awaited = 0
@@ -247,7 +248,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.server.connections.discard(self)
-        self._state = "closed"
+        self._state = _CLOSED
         request, self._request = self._request, None
         if self._drained is not None:
             self._drained.set()
@@ -261,7 +262,14 @@ class Connection(asyncio.Protocol):
         self._check_idle()
 
     def data_received(self, data: bytes) -> None:
-        if self._state == "discard" or self._state == "closed":
+        if self._state == _HEAD and not self._buffer and self._request is None:
+            # One whole request, with a head seen before: by far the commonest, and it needs no buffer.
+            end = data.find(http1.END_OF_HEAD) + 4
+            found = self.server.heads.get(data[:end])
+            if found is not None and len(data) - end == found[0].content_length:
+                self._dispatch(found[0], found[1], data[end:])
+                return
+        elif self._state >= _DISCARD:
             return
         if self._buffer:
             self._buffer += data  # In place when it is a bytearray, that is while a body arrives.
@@ -298,10 +306,10 @@ class Connection(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self._request is None and self._state != "discard" and self._state != "closed":
-                if self._state == "head" and (not self._buffer or not self._read_head()):
+            while self._request is None and self._state != _DISCARD and self._state != _CLOSED:
+                if self._state == _HEAD and (not self._buffer or not self._read_head()):
                     return
-                if self._state == "body" and not self._read_body():
+                if self._state == _BODY and not self._read_body():
                     return
         except TiffinError as error:
             self._refuse(error)
@@ -341,7 +349,7 @@ class Connection(asyncio.Protocol):
         self._head, self._endpoint = head, endpoint
         self._awaited = length
         self._chunked = http1.ChunkedBody(self.server.limits.max_body_bytes) if length < 0 else None
-        self._state = "body"
+        self._state = _BODY
         self.deadline = self.server.clock + self.server.limits.body_seconds
         if head.expects_continue and not self._buffer:
             self._transport.write(http1.CONTINUE)
@@ -375,7 +383,7 @@ class Connection(asyncio.Protocol):
             )
             self._buffer = bytes(self._buffer[self._awaited :])
         self._chunked = None
-        self._state = "head"
+        self._state = _HEAD
         endpoint = self._endpoint
         assert endpoint is not None
         self._dispatch(self._head, endpoint, body)
@@ -494,7 +502,7 @@ class Connection(asyncio.Protocol):
 
     def _discard(self) -> None:
         """Read and forget for a moment before closing: a close with unread bytes would reset the answer away."""
-        self._state = "discard"
+        self._state = _DISCARD
         self._buffer = b""
         self.deadline = self.server.clock + _LINGER_SECONDS
         if self._transport.can_write_eof():
@@ -515,20 +523,20 @@ class Connection(asyncio.Protocol):
             seconds = self.server.timeout_seconds
             error = DeadlineExceeded(f"expected an answer within {seconds} seconds, found none")
             request.reply(self.server.application.render_error(request.head.path, error))
-        elif self._state == "discard" or (self._state == "head" and not self._buffer) or self._drained is not None:
+        elif self._state == _DISCARD or (self._state == _HEAD and not self._buffer) or self._drained is not None:
             self.abort()
         else:
             self._refuse(CallTimeout("expected the rest of the request, found silence"))
 
     def close_if_idle(self) -> None:
         """Close a connection that waits for its next request."""
-        if self._request is None and self._state == "head" and not self._buffer:
+        if self._request is None and self._state == _HEAD and not self._buffer:
             self.close()
 
     def close(self) -> None:
         """Close once everything written has been sent."""
-        if self._state != "closed":
-            self._state = "discard"
+        if self._state != _CLOSED:
+            self._state = _DISCARD
             self.deadline = self.server.clock + self.server.limits.keep_alive_seconds
             self._transport.close()
 
