@@ -7,12 +7,13 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from tiffin.errors import TiffinError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 
 def say(text: str) -> None:
@@ -57,21 +58,68 @@ def is_interactive() -> bool:
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def console() -> Console:
-    """A rich console on stderr; it honours NO_COLOR."""
-    from rich.console import Console
-
-    return Console(stderr=True)
-
-
 @contextmanager
 def busy(text: str) -> Iterator[None]:
     """Show that something is going on, on a terminal only."""
     if not is_interactive():
         yield
         return
-    with console().status(text):
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
         yield
+
+
+class Downloads:
+    """Downloads on stderr: bars on a terminal, elsewhere a line when one begins and ends."""
+
+    def __init__(self) -> None:
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._begun: set[str] = set()
+        self._lock = Lock()
+
+    def show(self, uri: str, done: int, total: int | None) -> None:
+        """Bytes that came and how many there will be; may be called from any thread."""
+        with self._lock:
+            if is_interactive():
+                self._draw(uri, done, total)
+            elif uri not in self._begun:
+                self._begun.add(uri)
+                say(f"downloading {uri}")
+            if done == total:
+                self._begun.discard(uri)
+                say(f"downloaded {uri} ({done / 1e6:.1f} MB)")
+
+    def close(self) -> None:
+        """Stop drawing."""
+        with self._lock:
+            if self._bars is not None:
+                self._bars.stop()
+                self._bars = None
+
+    def _draw(self, uri: str, done: int, total: int | None) -> None:
+        from rich import progress
+        from rich.console import Console
+
+        if self._bars is None:
+            self._bars = progress.Progress(
+                progress.TextColumn("{task.description}"),
+                progress.BarColumn(),
+                progress.DownloadColumn(),
+                progress.TransferSpeedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bars.start()
+        if uri not in self._tasks:
+            self._tasks[uri] = self._bars.add_task(uri, total=total)
+        self._bars.update(self._tasks[uri], completed=done, total=total)
+        if done == total:
+            self._bars.remove_task(self._tasks.pop(uri))
+        if not self._tasks:
+            self._bars.stop()
+            self._bars = None
 
 
 def _coloured(text: str, code: str) -> str:

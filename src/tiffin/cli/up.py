@@ -30,13 +30,16 @@ def up(
 
     Reads KServe, Seldon, BentoML and Tiffin files, directories of them, and saved models.
     """
-    reporter = local.Reporter(output.say, output.data if as_json else show)
+    downloads = output.Downloads()
+    reporter = local.Reporter(output.say, downloads.show, output.data if as_json else show)
     settings = preparing.Settings(domain=domain, trust=trust)
     work = local.up(files, settings, paths.data_directory(), reporter, host=host, port=port)
     try:
         asyncio.run(work)
     except PlatformError as error:
         raise CouldNotStart from error
+    finally:
+        downloads.close()
 
 
 def show(report: local.Report) -> None:
@@ -49,7 +52,7 @@ def show(report: local.Report) -> None:
             output.say(f"\nhint: {report.hints[key]}")
     for served in report.served:
         print(f"\n{served.deployment}  ({served.file})")
-        for url in served.urls:
+        for url in served.main_urls:
             print(f"  {url}")
         if served.curl:
             print(f"\n  {served.curl}")

@@ -34,6 +34,14 @@ def urls(deployment: Deployment, base: str) -> list[str]:
     return list(dict.fromkeys(anywhere + named))
 
 
+def main_urls(deployment: Deployment, base: str) -> list[str]:
+    """The few URLs worth printing: prefixes, and the first of each route's host names."""
+    port = base.rpartition(":")[2]
+    anywhere = [base + route.path for route in deployment.routes if not route.hosts and not route.exact]
+    named = [f"http://{route.hosts[0]}:{port}{route.path}" for route in deployment.routes if route.hosts]
+    return list(dict.fromkeys(anywhere + named))
+
+
 def best_url(deployment: Deployment, base: str, path: str) -> str | None:
     """Where the replica's own ``path`` is reached without a host name, as the deployment's system has it."""
     reaching = []
@@ -47,8 +55,11 @@ def best_url(deployment: Deployment, base: str, path: str) -> str | None:
 
 def curl(deployment: Deployment, base: str, example: Example | None) -> str | None:
     """A line to paste into a shell; without an example it asks whether the deployment is ready."""
-    example = example or Example("/readyz")
-    url = best_url(deployment, base, example.path)
+    if example is None:
+        url: str | None = f"{base}/{deployment.namespace}/{deployment.name}/readyz"
+        example = Example("/readyz")
+    else:
+        url = best_url(deployment, base, example.path)
     if url is None:
         return None
     words = ["curl", url]

@@ -52,7 +52,8 @@ class Settings:
     trust: bool = False
 
 
-Progress = Callable[[str], None]
+Progress = Callable[[str, int, int | None], None]
+"""An address, the bytes that came, and how many there will be (``None``: unknown); called from threads."""
 
 
 def read(paths: Sequence[Path], domain: str) -> list[Deployment]:
@@ -83,7 +84,7 @@ async def _described(
     for component in deployment.components:
         if isinstance(component.source, ServiceSource):
             try:
-                component, directory = _located(component, settings, data, lambda text: None)
+                component, directory = _located(component, settings, data, lambda *_: None)
                 description = await describe(component, directory)
                 return bentoml.with_description(deployment, description, domain=settings.domain), None
             except TiffinError as error:
@@ -159,9 +160,12 @@ def _located(
     if isinstance(source, ModelSource):
         from tiffin.models import storage
 
-        progress(f"fetching {source.artefact.uri}")
-        base = Path(source.artefact.base).absolute()
-        path = storage.fetch(source.artefact.uri, base=base, cache=data.cache)
+        path = storage.fetch(
+            source.artefact.uri,
+            base=Path(source.artefact.base).absolute(),
+            cache=data.cache,
+            progress=lambda so_far: progress(so_far.uri, so_far.done, so_far.total),
+        )
         trusted = msgspec.structs.replace(source, trust=source.trust or settings.trust)
         return msgspec.structs.replace(component, source=trusted), path
     directory = _directory(source)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,10 +24,14 @@ Answer = TypeVar("Answer")
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment that answers. ``curl`` is a line to paste; the first URLs need no host name."""
+    """A deployment that answers. ``curl`` is a line to paste; the first URLs need no host name.
+
+    ``main_urls`` are those of ``urls`` to show where there is little room.
+    """
 
     deployment: str
     file: str
+    main_urls: tuple[str, ...]
     urls: tuple[str, ...]
     curl: str | None
 
@@ -42,12 +47,19 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     logs: str
 
 
+@dataclass(frozen=True)
 class Reporter:
-    """What ``up`` tells its caller: lines as things happen, and one report once everything answers."""
+    """What ``up`` tells its caller.
 
-    def __init__(self, say: Callable[[str], None], ready: Callable[[Report], None]) -> None:
-        self.say = say
-        self.ready = ready
+    Attributes:
+        say: Lines, as things happen.
+        progress: How far downloads are; called from threads.
+        ready: One report, once everything answers.
+    """
+
+    say: Callable[[str], None]
+    progress: Callable[[str, int, int | None], None]
+    ready: Callable[[Report], None]
 
 
 def claim(data: DataDirectory, host: str, port: int, say: Callable[[str], None]) -> runs.Run:
@@ -91,15 +103,17 @@ async def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, ask_to_stop)
     try:
-        ready = await _unless(stopping, preparing.prepare(paths, settings, data, progress=reporter.say))
+        ready = await _unless(stopping, preparing.prepare(paths, settings, data, progress=reporter.progress))
         if ready is None:
             return
         prepared, warnings = ready
         target = Target(run, prepared, say=reporter.say)
+        count = len(target.replicas)
+        reporter.say(f"starting {count} replica{'' if count == 1 else 's'}")
         if await _unless(stopping, _start(target)) is None:
             return
-        all_warnings = [warning for item in prepared for warning in item.deployment.warnings]
-        report = await _report(target, run, [str(warning) for warning in [*all_warnings, *warnings]])
+        own = [f"{item.deployment.file}: {warning}" for item in prepared for warning in item.deployment.warnings]
+        report = await _report(target, run, [*own, *map(str, warnings)])
         if not target.served:
             raise nothing_started(target.errors)
         target.watch()
@@ -157,6 +171,7 @@ async def _report(target: Target, run: runs.Run, warnings: list[str]) -> Report:
             Served(
                 deployment=deployment.key,
                 file=deployment.file,
+                main_urls=tuple(addresses.main_urls(deployment, base)),
                 urls=tuple(addresses.urls(deployment, base)),
                 curl=addresses.curl(deployment, base, example),
             )
