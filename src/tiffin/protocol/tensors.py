@@ -21,30 +21,19 @@ class TensorCall:
     ``exchange`` is answered with what ``write`` makes of the outputs.
     """
 
-    __slots__ = (
-        "arrays",
-        "cancelled",
-        "context",
-        "exchange",
-        "group",
-        "names",
-        "nbytes",
-        "queued",
-        "rows",
-        "write",
-    )
+    # Defaults live in the class: a call is made for every request, and sets what differs.
+    exchange: Any = None
+    write: Callable[[TensorCall, Sequence[Array]], Reply]
+    cancelled = False
+    group: Hashable = None
+    rows = 1
+    nbytes = 0
+    queued = 0.0
 
     def __init__(self, names: Sequence[str], arrays: Sequence[Array], context: Any = None) -> None:
         self.names = names
         self.arrays = arrays
         self.context = context
-        self.cancelled = False
-        self.group: Hashable = None
-        self.rows = 1
-        self.nbytes = 0
-        self.queued = 0.0
-        self.exchange: Any = None
-        self.write: Callable[[TensorCall, Sequence[Array]], Reply] | None = None
 
     def cancel(self) -> None:
         """The caller has gone: the call is dropped when its turn comes, or its outcome is."""
