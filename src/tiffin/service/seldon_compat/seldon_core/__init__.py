@@ -1,0 +1,1 @@
+"""What user code imports from seldon_core, for environments without it."""
