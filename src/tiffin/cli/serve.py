@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
 from tiffin.cli import output
 from tiffin.errors import SpecError
-from tiffin.kits import logs
 
 if TYPE_CHECKING:
-    from tiffin.spec import ClassSource, ModelSource, ServiceSource
+    from tiffin.spec import ClassSource, ModelSource, ReplicaSpec, ServiceSource
     from tiffin.spec.deployment import Protocol
 
     Source = ModelSource | ServiceSource | ClassSource
@@ -40,7 +40,7 @@ def serve(
     working_dir: Annotated[Path, typer.Option("--working-dir", help="Where the target is looked for.")] = Path(),
     max_body: Annotated[int, typer.Option("--max-body", help="Largest body, in bytes.")] = 67_108_864,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
-) -> int:
+) -> None:
     """Serve one model file or service in this process.
 
     A model answers the Open Inference Protocol (V2), KServe's V1 and the Seldon protocol; a service its methods.
@@ -48,7 +48,8 @@ def serve(
     from tiffin.runtime import target as targets
     from tiffin.spec import Component, Limits, Listen, ReplicaSpec
 
-    logs.install("WARNING" if quiet else os.environ.get("TIFFIN_LOG_LEVEL", "INFO").upper())
+    if quiet:
+        os.environ["TIFFIN_LOG_LEVEL"] = "WARNING"
     found = targets.resolve(target, working_dir.resolve())
     path = found.path or _fetch(found.source.artefact.uri, working_dir)
     source = _with_options(found.source, method=method, model_format=model_format, trust=trust)
@@ -67,24 +68,22 @@ def serve(
         limits=Limits(max_body_bytes=max_body),
         reload=reload,
     )
-    # Libraries read these when they are imported, which is later: one worker should not take every core.
+    _become_replica(spec, path if path.is_dir() else path.parent)
+
+
+def _become_replica(spec: ReplicaSpec, directory: Path) -> NoReturn:
+    """Replace this process by the replica: it then holds no more in memory than one that ``tiffin up`` starts."""
+    import msgspec
+
+    # Libraries read these when they are imported: one of several workers should not take every core.
     if spec.component.workers != 1:
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(variable, "1")
-    if reload:
-        from tiffin.runtime import reload as reloading
-
-        directory = path if path.is_dir() else path.parent
-        return reloading.run(spec, directory, announce=_announce)
-    from tiffin.runtime import supervisor
-
-    return supervisor.run(spec, announce=_announce)
-
-
-def _announce(address: str) -> None:
-    output.say(f"Serving at {address} (Ctrl-C stops it)")
-    if address.startswith("http"):
-        output.say(f"Try it: curl -s {address}/tiffin/example")
+    arguments = ["-m", "tiffin.runtime", "--announce"]
+    if spec.reload:
+        arguments += ["--reload", str(directory)]
+    order = msgspec.json.encode(spec).decode("utf-8")
+    os.execv(sys.executable, [sys.executable, *arguments, "--replica-json", order])
 
 
 def _fetch(uri: str, base: Path) -> Path:

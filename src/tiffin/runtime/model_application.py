@@ -16,7 +16,7 @@ import orjson
 
 from tiffin.errors import CallError, NotImplementedHere, TiffinError
 from tiffin.models.loading import load
-from tiffin.models.model import SavedModel
+from tiffin.models.model import ModelInfo, SavedModel
 from tiffin.protocol import kserve_v1, open_inference, seldon_tensors
 from tiffin.protocol.kserve_v1 import KServeV1
 from tiffin.protocol.open_inference import OpenInference
@@ -27,7 +27,7 @@ from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.runner import Outcome, Runner
 from tiffin.spec import ModelSource, ReplicaSpec
-from tiffin.types import ANY
+from tiffin.types import ANY, TensorSpec
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,7 @@ class ModelApplication:
         else:
             self._predict_seconds = 1.0  # Unknown: not on the event loop.
         info = model.info
+        log.info("%s", _summary(info))
         outputs = [spec.name for spec in info.outputs]
         limit = self._spec.limits.max_tensor_bytes
         first = info.inputs[0].name if info.inputs else "input-0"
@@ -282,6 +283,27 @@ class ModelApplication:
                 ]
             }
         return {"path": path, "headers": headers, "body": body}
+
+
+def _summary(info: ModelInfo) -> str:
+    """What was found, in one line: format, versions, inputs, outputs, classes, and what predicts."""
+    written = (
+        f", written by {info.artefact_version}"
+        if info.artefact_version not in ("", info.framework_version)
+        else ""
+    )
+    classes = f"; classes {', '.join(map(str, info.classes[:8]))}" if info.classes else ""
+    more = f" and {len(info.classes) - 8} more" if len(info.classes) > 8 else ""
+    return (
+        f"{info.file}: {info.format} {info.framework_version}{written}, {info.estimator}.{info.method}"
+        f"; takes {_listed(info.inputs)}; gives {_listed(info.outputs)}{classes}{more}; computed by {info.engine}"
+    )
+
+
+def _listed(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(
+        f"{s.name} {s.datatype}{['?' if d == ANY else d for d in s.shape]}".replace("'", "") for s in specs
+    )
 
 
 def _shown(array: Array) -> list[Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import html
 import inspect
 import json
 import logging
@@ -28,7 +27,7 @@ from tiffin.protocol import named_json
 from tiffin.protocol.reply import JSON, Reply
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.metrics import Metrics
-from tiffin.service import context, loading
+from tiffin.service import context, loading, pages
 from tiffin.service.definition import Service
 from tiffin.service.dependency import SyncMethods
 from tiffin.service.endpoint import Endpoint as Method
@@ -175,8 +174,13 @@ class ServiceApplication:
         """One POST endpoint for each method, and what describes them."""
         found = [Endpoint("POST", self.service.route_of(m), self._handler(m)) for m in self.service.apis.values()]
         taken = {endpoint.template for endpoint in found if endpoint.method == "GET"}
-        pages = (("/schema.json", self._schema), ("/docs.json", self._docs), ("/", self._page))
-        return [*found, *(Endpoint("GET", p, h, exempt=True) for p, h in pages if p not in taken)]
+        found_pages = (
+            ("/schema.json", self._schema),
+            ("/docs.json", self._docs),
+            ("/tiffin/example", self._example),
+            ("/", self._page),
+        )
+        return [*found, *(Endpoint("GET", p, h, exempt=True) for p, h in found_pages if p not in taken)]
 
     def render_error(self, path: str, error: TiffinError) -> Reply:
         """An error as BentoML renders it."""
@@ -190,8 +194,14 @@ class ServiceApplication:
 
         exchange.reply(Reply(200, json.dumps(document(self.service)).encode(), JSON))
 
+    def _example(self, exchange: Exchange) -> None:
+        found = pages.example_of(self.service)
+        if found is None:
+            raise CallError("there is no example: the service has no endpoints")
+        exchange.reply(Reply(200, json.dumps(found).encode(), JSON))
+
     def _page(self, exchange: Exchange) -> None:
-        exchange.reply(Reply(200, page(self.service).encode(), b"text/html; charset=utf-8"))
+        exchange.reply(Reply(200, pages.page(self.service).encode(), b"text/html; charset=utf-8"))
 
     # -- calls ---------------------------------------------------------------------------------------------
 
@@ -386,7 +396,7 @@ class Call:
         if reply.status >= 500 and not isinstance(error, CallError):
             log.error("%s failed", self._method.name, exc_info=error)
         elif status_of(error) is not None:
-            log.info("%s answered %d", self._method.name, reply.status)
+            log.debug("%s answered %d", self._method.name, reply.status)
         return reply
 
     def _answer(self, reply: Reply) -> None:
@@ -442,24 +452,3 @@ def _is_async(hook: Any) -> bool:
 
 def _request_id() -> tuple[bytes, bytes]:
     return (b"x-bentoml-request-id", b"%016x" % random.getrandbits(64))
-
-
-def page(service: Service[Any]) -> str:
-    """A page without scripts: what the service is, and a curl line for each endpoint."""
-    rows = []
-    for method in service.apis.values():
-        route, media_type = service.route_of(method), method.input.media_type
-        doc = f"<p>{html.escape(method.doc)}</p>" if method.doc else ""
-        fields = method.input.json_schema().get("properties", {})
-        sample = json.dumps(dict.fromkeys(fields, "..."))
-        line = f"curl -X POST -H 'content-type: {media_type}' -d '{sample}' http://localhost:3000{route}"
-        rows.append(f"<h2>POST {html.escape(route)}</h2>{doc}<pre>{html.escape(line)}</pre>")
-    name = html.escape(service.name)
-    about = f"<p>{html.escape(inspect.cleandoc(service.inner.__doc__))}</p>" if service.inner.__doc__ else ""
-    links = " · ".join(f'<a href="{p}">{p}</a>' for p in ("schema.json", "docs.json", "metrics", "readyz"))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
-        "<style>body{font:16px/1.5 system-ui;max-width:50rem;margin:2rem auto;padding:0 1rem}"
-        "pre{background:#f4f4f4;padding:.7rem;overflow:auto}</style>"
-        f"<h1>{name}</h1>{about}{''.join(rows)}<p>{links}</p></html>"
-    )

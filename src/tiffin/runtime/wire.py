@@ -211,6 +211,7 @@ class Connection(asyncio.Protocol):
         "_chunks",
         "_drained",
         "_endpoint",
+        "_eof",
         "_head",
         "_keep_alive",
         "_paused",
@@ -218,6 +219,7 @@ class Connection(asyncio.Protocol):
         "_state",
         "_status",
         "_transport",
+        "_unsent",
         "deadline",
         "server",
     )
@@ -236,7 +238,9 @@ class Connection(asyncio.Protocol):
         self._keep_alive = True
         self._advancing = False
         self._paused = False
+        self._eof = False
         self._drained: asyncio.Event | None = None
+        self._unsent = 0
         self._status = 0
         self._chunks = True
 
@@ -283,20 +287,36 @@ class Connection(asyncio.Protocol):
         self._advance()
 
     def eof_received(self) -> bool:
-        # A caller that closed its side may still wait for the answer in hand.
-        if self._request is not None:
-            self._keep_alive = False
-            return True
-        return False
+        # A caller that closed its side may still wait for the answer in hand, and for those behind it.
+        if self._request is None and self._drained is None:
+            return False
+        self._eof = self._paused = True
+        return True
 
     def pause_writing(self) -> None:
+        """The caller reads slowly: its further requests wait until it has read, or answers would pile up."""
         self._drained = asyncio.Event()
+        self._unsent = self._transport.get_write_buffer_size()
         self.deadline = self.server.clock + self.server.limits.keep_alive_seconds
+        if not self._paused and self._state < _DISCARD:
+            self._paused = True
+            self._transport.pause_reading()
 
     def resume_writing(self) -> None:
-        if self._drained is not None:
-            self._drained.set()
-            self._drained = None
+        if self._drained is None:
+            return
+        self._drained.set()
+        self._drained = None
+        if self._state >= _DISCARD:
+            return
+        if self._request is not None:
+            self.deadline = float("inf")  # A streamed answer: it goes on for as long as it likes.
+        else:
+            self.deadline = self.server.clock + self.server.limits.keep_alive_seconds
+        if self._paused:
+            self._unpause()
+        if self._buffer:
+            self._advance()
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -306,15 +326,25 @@ class Connection(asyncio.Protocol):
             return
         self._advancing = True
         try:
-            while self._request is None and self._state != _DISCARD and self._state != _CLOSED:
+            while self._request is None and self._drained is None and self._state < _DISCARD:
                 if self._state == _HEAD and (not self._buffer or not self._read_head()):
-                    return
+                    break
                 if self._state == _BODY and not self._read_body():
-                    return
+                    break
         except TiffinError as error:
             self._refuse(error)
         finally:
             self._advancing = False
+        if self._eof and self._request is None and self._drained is None:
+            self.close()  # The last request of a caller that closed its side has been answered.
+
+    def _unpause(self) -> None:
+        """Read again, unless the caller has nothing more to say, or does not read itself."""
+        if self._eof:
+            self._advance()
+        elif self._drained is None:
+            self._paused = False
+            self._transport.resume_reading()
 
     def _read_head(self) -> bool:
         buffer = self._buffer
@@ -356,6 +386,8 @@ class Connection(asyncio.Protocol):
         return True
 
     def _wait_for_head(self) -> bool:
+        # A head has begun: from now on it has to come in time, whatever the connection may idle.
+        self.deadline = min(self.deadline, self.server.clock + self.server.limits.head_seconds)
         if len(self._buffer) > self.server.limits.max_head_bytes:
             raise self._head_too_large()
         if b"\n\n" in self._buffer:
@@ -434,6 +466,8 @@ class Connection(asyncio.Protocol):
         if reply.status == 200 and reply.content_type is JSON and not reply.headers and not close:
             head = b"%b%d\r\n\r\n" % (server.json_ok, len(body))
         else:
+            if reply.status in (204, 304):
+                body = b""  # These have none by definition: bytes here would be read as the next answer.
             head = http1.encode_head(reply, common=server.common, length=len(body), close=close)
         if request.head.method == "HEAD":
             self._transport.write(head)
@@ -463,12 +497,12 @@ class Connection(asyncio.Protocol):
         self._write_chunk(chunk)
 
     def _write_chunk(self, chunk: bytes) -> None:
-        if chunk:
+        if chunk and self._request is not None and self._request.head.method != "HEAD":
             self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunks else chunk)
 
     def finish_stream(self, request: Request) -> None:
         """Write the last chunk and go on to the next request."""
-        if self._chunks:
+        if self._chunks and request.head.method != "HEAD":
             self._transport.write(b"0\r\n\r\n")
         self._done(request, self._status, not self._keep_alive)
 
@@ -485,8 +519,7 @@ class Connection(asyncio.Protocol):
             return
         self.deadline = server.clock + server.limits.keep_alive_seconds
         if self._paused:
-            self._paused = False
-            self._transport.resume_reading()
+            self._unpause()
         if self._buffer:
             self._advance()
 
@@ -512,18 +545,22 @@ class Connection(asyncio.Protocol):
 
     def late(self) -> None:
         """The deadline has passed; what that means depends on what was going on."""
-        if self._request is not None:
+        if self._drained is not None:
+            unsent = self._transport.get_write_buffer_size()
+            if unsent < self._unsent:  # Slow, but reading.
+                self._unsent = unsent
+                self.deadline = self.server.clock + self.server.limits.keep_alive_seconds
+            else:
+                self.abort()
+        elif self._request is not None:
             request = self._request
-            if self._drained is not None:
-                self.abort()  # A caller that does not read its answer.
-                return
             if request.on_close is not None:
                 on_close, request.on_close = request.on_close, None
                 on_close()
             seconds = self.server.timeout_seconds
             error = DeadlineExceeded(f"expected an answer within {seconds} seconds, found none")
             request.reply(self.server.application.render_error(request.head.path, error))
-        elif self._state == _DISCARD or (self._state == _HEAD and not self._buffer) or self._drained is not None:
+        elif self._state == _DISCARD or (self._state == _HEAD and not self._buffer):
             self.abort()
         else:
             self._refuse(CallTimeout("expected the rest of the request, found silence"))
