@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -48,6 +49,8 @@ def parse_multipart(content_type: bytes, body: bytes) -> Fields:
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise DecodeError("expected a boundary in the content-type of multipart/form-data, found none")
+    # It warns of every broken body in the log; the caller is told, and that is enough.
+    logging.getLogger("python_multipart.multipart").setLevel(logging.ERROR)
     reader = _Reader()
     try:
         parser = MultipartParser(boundary, reader.callbacks())  # type: ignore[arg-type,unused-ignore]

@@ -273,7 +273,7 @@ def _taker(annotation: Any) -> Taker | None:
         adapted = adapt(annotation)
     except TypeError:
         return None
-    metadata = getattr(adapted, "__metadata__", ())
+    metadata: tuple[Any, ...] = getattr(adapted, "__metadata__", ())
     if len(metadata) == 1 and isinstance(metadata[0], TensorSchema):
         return _tensor_taker(metadata[0])
     return None

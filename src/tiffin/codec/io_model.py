@@ -6,6 +6,7 @@ import warnings
 from typing import Annotated, Any
 
 from pydantic import BaseModel, GetCoreSchemaHandler, create_model
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from tiffin.codec.annotations import adapt
@@ -18,21 +19,30 @@ class IODescriptor(BaseModel):
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Put our schemas into the fields before pydantic reads them."""
         for field in cls.model_fields.values():
-            adapted = adapt(Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation)
+            adapted = adapt(_whole(field))
             metadata = getattr(adapted, "__metadata__", ())
             field.annotation = adapted.__origin__ if metadata else adapted
             field.metadata = list(metadata)
         return super().__get_pydantic_core_schema__(source, handler)
 
 
+def has_adapted_fields(model: type[BaseModel]) -> bool:
+    """Whether a model has arrays, frames, images or files among its fields."""
+    return any(adapt(_whole(field)) != _whole(field) for field in model.model_fields.values())
+
+
+def _whole(field: FieldInfo) -> Any:
+    return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
+
+
 def described(model: type[BaseModel]) -> type[BaseModel]:
-    """The model, or a subclass of it that reads arrays and files in its fields."""
-    if issubclass(model, IODescriptor) or all(
-        adapt(field.annotation) == field.annotation and not field.metadata for field in model.model_fields.values()
-    ):
+    """A subclass of the model that reads arrays and files in its fields.
+
+    Its name, the model's with ``IODescriptor`` behind it, shows in schemas and error messages, as in BentoML.
+    """
+    if issubclass(model, IODescriptor):
         return model
+    bases = (IODescriptor, model) if has_adapted_fields(model) else (model,)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return create_model(
-            f"{model.__name__}IODescriptor", __base__=(IODescriptor, model), __module__=model.__module__
-        )
+        return create_model(f"{model.__name__}IODescriptor", __base__=bases, __module__=model.__module__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
@@ -26,21 +27,43 @@ def is_nested_deeper(body: bytes, limit: int) -> bool:
     return bool(brackets)
 
 
-def dumps_array(array: Any) -> bytes:
-    """The bytes of ``json.dumps(array.tolist())`` for a numpy array, six to twelve times faster.
+def dumps(value: Any) -> str:
+    """``json.dumps`` of plain values, with null for NaN and the infinities, which JSON does not have.
 
-    orjson writes the same digits except at the edges: it has no NaN, writes exponents as ``1e-7`` instead of
-    ``1e-07``, and changes to them at other magnitudes. Rows with such numbers take the slow way.
+    Raises:
+        TypeError: something in it has no JSON form.
+        ValueError: it contains itself, or a number that is none: ``without_nan`` first.
+    """
+    return json.dumps(value, allow_nan=False)
+
+
+def dumps_array(array: Any) -> bytes:
+    """The bytes of ``json.dumps(array.tolist())`` for a numpy array, with null for NaN and the infinities.
+
+    Six to twelve times faster than that: orjson writes the same digits, except that its exponents look different
+    (``1e-7`` instead of ``1e-07``) and begin at other magnitudes. Rows with such numbers take the slow way.
     """
     kind = array.dtype.kind
-    if kind in "fiu":
-        text = _compact(array.astype("f8", copy=False) if kind == "f" else array)
-        # 0.0000 covers values under 1e-4, where repr() has gone over to an exponent and orjson not yet.
-        if text is not None and not (kind == "f" and (b"e" in text or b"n" in text or b"0.0000" in text)):
-            return text.replace(b",", b", ")
-        if array.ndim > 1:
-            return b"[" + b", ".join([dumps_array(row) for row in array]) + b"]"
-    return json.dumps(array.tolist()).encode()
+    if kind not in "fiu":
+        return dumps(without_nan(array.tolist())).encode()
+    text = _compact(array.astype("f8", copy=False) if kind == "f" else array)
+    # 0.0000 covers values under 1e-4, where repr() has gone over to an exponent and orjson not yet.
+    if text is not None and not (kind == "f" and (b"e" in text or b"0.0000" in text)):
+        return text.replace(b",", b", ")
+    if array.ndim > 1:
+        return b"[" + b", ".join([dumps_array(row) for row in array]) + b"]"
+    return dumps(without_nan(array.tolist())).encode()
+
+
+def without_nan(value: Any) -> Any:
+    """Lists and dicts with ``None`` for every number JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, (list, tuple)):
+        return [without_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {key: without_nan(item) for key, item in value.items()}
+    return value
 
 
 def _compact(array: Any) -> bytes | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
@@ -10,8 +9,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tiffin.codec.annotations import adapt, content_type_of, item_of
 from tiffin.codec.files import file_answer, image_bytes, is_image
-from tiffin.codec.io_model import described
-from tiffin.codec.jsontext import dumps_array
+from tiffin.codec.io_model import described, has_adapted_fields
+from tiffin.codec.jsontext import dumps, dumps_array, without_nan
 from tiffin.codec.tensors import TensorSchema
 from tiffin.errors import PredictError
 
@@ -49,6 +48,7 @@ class Output:
         self.media_type = media_type or ("text/event-stream" if is_stream else None)
         self._is_model = isinstance(annotation, type) and issubclass(annotation, BaseModel)
         self._model = described(annotation) if self._is_model else None
+        self._is_adapted = self._is_model and has_adapted_fields(annotation)
         adapted = self._model or adapt(annotation)
         try:
             self._adapter: TypeAdapter[Any] = TypeAdapter(adapted)
@@ -70,7 +70,7 @@ class Output:
         if self._is_array and kind.__module__ == "numpy" and kind.__name__ == "ndarray":
             return Encoded(self.content_type, dumps_array(value))
         if kind is self.annotation and kind in _EXACT:
-            return Encoded(self.content_type, json.dumps(value).encode())
+            return Encoded(self.content_type, dumps(without_nan(value)).encode())
         if isinstance(value, PurePath):
             return self._file(Path(value))
         if is_image(value):
@@ -101,9 +101,7 @@ class Output:
 
     def _text(self, value: Any) -> bytes:
         if self._model is not None:
-            if not isinstance(value, BaseModel) or (
-                self._model is not self.annotation and not isinstance(value, self._model)
-            ):
+            if not isinstance(value, BaseModel) or (self._is_adapted and not isinstance(value, self._model)):
                 value = self._model.model_validate(value, from_attributes=isinstance(value, BaseModel))
             return str(value.model_dump_json()).encode()
         if not self._is_plain:
@@ -112,10 +110,10 @@ class Output:
             return value.encode() if isinstance(value, str) else value
         if self._is_plain:
             try:
-                return json.dumps(value).encode()
+                return dumps(value).encode()
             except (TypeError, ValueError):
                 pass
-        return json.dumps(self._adapter.dump_python(value, mode="json", fallback=_fallback)).encode()
+        return dumps(without_nan(self._adapter.dump_python(value, mode="json", fallback=_fallback))).encode()
 
     def _validated(self, value: Any) -> Any:
         if type(value).__module__ == "numpy" and not self._is_array:

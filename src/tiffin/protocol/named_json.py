@@ -147,8 +147,7 @@ def error_reply(error: BaseException) -> Reply:
     """The answer for anything raised while a call was decoded, made or encoded."""
     match error:
         case MethodNotAllowed():
-            allow = ", ".join(error.allow).encode()
-            return Reply(405, b"Method Not Allowed", TEXT, ((b"allow", allow),))
+            return Reply(405, b"Method Not Allowed", TEXT)  # the wire adds ``allow``
         case UnknownRoute():
             return Reply(404, b"Not Found", TEXT)
         case PickleRefused():

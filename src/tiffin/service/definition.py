@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, NoReturn, TypeVar, overload
@@ -81,12 +82,14 @@ class Service(Generic[T]):
 
     def __call__(self, *args: Any, **kwargs: Any) -> T:
         """A new instance, with ``to_async`` and ``to_sync`` beside its methods."""
-        instance: Any = self.inner(*args, **kwargs)
-        try:
+        return self.with_methods(self.inner(*args, **kwargs))
+
+    def with_methods(self, instance: Any) -> T:
+        """The instance with ``to_async`` and ``to_sync``."""
+        # A class with __slots__ has no room for them, and works without.
+        with contextlib.suppress(AttributeError):
             instance.to_async = AsyncMethods(instance, self.apis)
             instance.to_sync = SyncMethods(instance, self.apis)
-        except AttributeError:
-            pass  # a class with __slots__ has no room for them, and works without
         return instance  # type: ignore[no-any-return]
 
     def shared(self) -> T:

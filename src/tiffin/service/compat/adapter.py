@@ -46,8 +46,10 @@ class AdaptedService(Service[Any]):
             self.dependencies[name] = _RealDependency(adapted(dependency.on), dependency)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """A new instance, made as bentoml makes it."""
-        return self.real(*args, **kwargs)
+        """A new instance, made as bentoml makes it; it shares its dependencies with the whole process."""
+        for dependency in self.dependencies.values():
+            dependency.get()
+        return self.with_methods(self.real(*args, **kwargs))
 
 
 class _RealDependency(Dependency):
@@ -58,8 +60,9 @@ class _RealDependency(Dependency):
         self._real = real
 
     def get(self) -> Any:
-        """The instance the outer service will see."""
-        return self._real.__get__(self, type(self))
+        """The shared instance, also given to the real dependency, which would make one of its own."""
+        self._real._resolved = self.on.shared()
+        return self._real._resolved
 
 
 def adapted(real: Any) -> AdaptedService:

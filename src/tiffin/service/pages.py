@@ -1,0 +1,93 @@
+"""What a service shows a person: its page, and an example request."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import json
+from typing import Any
+
+from tiffin.service.definition import Service
+from tiffin.service.endpoint import Endpoint
+
+_SAMPLES: dict[str, Any] = {
+    "integer": 1,
+    "number": 1.0,
+    "string": "text",
+    "boolean": True,
+    "array": [],
+    "object": {},
+    "null": None,
+    "dataframe": [{}],
+}
+
+
+def example_of(service: Service[Any]) -> dict[str, Any] | None:
+    """A request for the first endpoint that takes JSON: path, headers, body; ``None`` without one."""
+    for endpoint in service.apis.values():
+        if endpoint.input.media_type == "application/json":
+            path = service.route_of(endpoint)
+            return {"path": path, "headers": {"content-type": "application/json"}, "body": sample_of(endpoint)}
+    return None
+
+
+def sample_of(endpoint: Endpoint) -> Any:
+    """A value for the endpoint's input: right in its types; what the method wants, only its author knows."""
+    schema = endpoint.schema()["input"]
+    return _sample(schema)
+
+
+def _sample(schema: dict[str, Any]) -> Any:
+    for word in ("example", "default", "const"):
+        if word in schema:
+            return schema[word]
+    for word in ("examples", "enum"):
+        if schema.get(word):
+            return schema[word][0]
+    kind = schema.get("type")
+    if kind == "tensor":
+        return _zeros(schema.get("shape") or [1, 1])
+    if kind == "array" and isinstance(schema.get("items"), dict):
+        return [_sample(schema["items"])]
+    if kind == "dataframe":
+        return [dict.fromkeys(schema.get("columns", ()), 0)]
+    if "properties" in schema:
+        return {name: _sample(inner) for name, inner in schema["properties"].items()}
+    return _SAMPLES.get(str(kind))
+
+
+def _zeros(shape: list[int]) -> Any:
+    value: Any = 0.0
+    for size in reversed(shape):
+        value = [value] * max(1, size)
+    return value
+
+
+def page(service: Service[Any]) -> str:
+    """A page without scripts: what the service is, and a curl line for each endpoint."""
+    rows = [_row(service.route_of(endpoint), endpoint) for endpoint in service.apis.values()]
+    name = html.escape(service.name)
+    about = f"<p>{html.escape(inspect.cleandoc(service.inner.__doc__))}</p>" if service.inner.__doc__ else ""
+    links = " · ".join(f'<a href="{p}">{p}</a>' for p in ("schema.json", "docs.json", "metrics", "readyz"))
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
+        "<style>body{font:16px/1.5 system-ui;max-width:50rem;margin:2rem auto;padding:0 1rem}"
+        "pre{background:#f4f4f4;padding:.7rem;overflow:auto}</style>"
+        f"<h1>{name}</h1>{about}{''.join(rows)}<p>{links}</p></html>"
+    )
+
+
+def _row(route: str, endpoint: Endpoint) -> str:
+    media_type = endpoint.input.media_type
+    if media_type == "multipart/form-data":
+        fields = " ".join(
+            f"-F {name}=@FILE" if name in endpoint.input.file_fields else f"-F {name}=VALUE"
+            for name in endpoint.input.model.model_fields
+        )
+    else:
+        body = json.dumps(sample_of(endpoint)) if media_type == "application/json" else "@FILE"
+        quoted = body.replace("'", "'\\''")
+        fields = f"-H 'content-type: {media_type}' --data-binary '{quoted}'"
+    doc = f"<p>{html.escape(endpoint.doc)}</p>" if endpoint.doc else ""
+    line = f"curl {fields} http://localhost:3000{route}"
+    return f"<h2>POST {html.escape(route)}</h2>{doc}<pre>{html.escape(line)}</pre>"
