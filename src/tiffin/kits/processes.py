@@ -11,6 +11,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -65,16 +66,33 @@ def mentioning(text: str) -> list[Identity]:
 
 def stop(identities: Iterable[Identity], *, grace_seconds: float) -> list[Identity]:
     """SIGTERM to all, SIGKILL to those still there after ``grace_seconds``; returns the ones that ran."""
-    running = [(identity, process) for identity in identities if (process := find(identity)) is not None]
-    for _, process in running:
-        with contextlib.suppress(psutil.Error):
-            process.terminate()
-    _, alive = psutil.wait_procs([process for _, process in running], timeout=grace_seconds)
-    for process in alive:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(alive, timeout=5)
-    return [identity for identity, _ in running]
+    running = [identity for identity in identities if find(identity) is not None]
+    for identity in running:
+        if (process := find(identity)) is not None:
+            with contextlib.suppress(psutil.Error):
+                process.terminate()
+    for identity in wait_gone(running, seconds=grace_seconds):
+        if (process := find(identity)) is not None:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+    wait_gone(running, seconds=5)
+    return running
+
+
+def wait_gone(identities: Iterable[Identity], *, seconds: float) -> list[Identity]:
+    """Wait until they have ended; the ones that have not after ``seconds``.
+
+    A zombie has ended: its parent may take long to notice.
+    """
+    deadline = time.monotonic() + seconds
+    left = list(identities)
+    while left := [identity for identity in left if find(identity) is not None]:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
+            break
+        processes = [process for identity in left if (process := find(identity)) is not None]
+        psutil.wait_procs(processes, timeout=min(remaining, 0.1))
+    return left
 
 
 class Child:

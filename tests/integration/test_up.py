@@ -1,0 +1,335 @@
+"""``tiffin up`` and ``tiffin down`` as a user runs them: real replicas, the real Envoy, real signals."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tiffin.kits import processes, waiting
+from tiffin.kits.paths import DataDirectory
+from tiffin.local import runs
+
+pytestmark = pytest.mark.slow
+
+KSERVE = """
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {{name: {name}}}
+spec:
+  predictor:
+    minReplicas: {replicas}
+    model:
+      modelFormat: {{name: sklearn}}
+      protocolVersion: v2
+      runtime: kserve-sklearnserver
+      storageUri: {uri}
+"""
+V2 = {"inputs": [{"name": "input-0", "shape": [1, 4], "datatype": "FP64", "data": [[5.1, 3.5, 1.4, 0.2]]}]}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    joblib = pytest.importorskip("joblib")
+    datasets = pytest.importorskip("sklearn.datasets")
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    x, y = datasets.load_iris(return_X_y=True)
+    directory = tmp_path_factory.mktemp("model")
+    joblib.dump(linear_model.LogisticRegression(max_iter=500).fit(x, y), directory / "model.joblib")
+    return directory
+
+
+@dataclass
+class Home:
+    """A data directory, and all that was started with it."""
+
+    root: Path
+    model: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    @property
+    def data(self) -> DataDirectory:
+        return DataDirectory(self.root / "home")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "TIFFIN_HOME": str(self.data.root)}
+
+    def file(self, name: str, *, replicas: int = 1, uri: str = "") -> Path:
+        path = self.root / f"{name}.yaml"
+        path.write_text(KSERVE.format(name=name, replicas=replicas, uri=uri or self.model))
+        return path
+
+    def spawn(self, *arguments: object, port: int = 0) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tiffin", "up", *map(str, arguments), "--json", "--port", str(port)]
+        number = len(self.started)
+        with (self.root / f"{number}.out").open("wb") as out, (self.root / f"{number}.err").open("wb") as err:
+            process = subprocess.Popen(command, stdout=out, stderr=err, env=self.environment)
+        self.started.append(process)
+        return process
+
+    def said(self, process: subprocess.Popen[bytes]) -> str:
+        return (self.root / f"{self.started.index(process)}.err").read_text()
+
+    def report(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """What it prints once everything answers."""
+        path = self.root / f"{self.started.index(process)}.out"
+
+        def read() -> dict[str, Any] | None:
+            if process.poll() is not None:
+                raise AssertionError(f"ended with {process.returncode}: {self.said(process)}")
+            try:
+                return json.loads(path.read_text())  # type: ignore[no-any-return]
+            except ValueError:
+                return None
+
+        report = eventually(read, seconds=60)
+        assert report is not None, self.said(process)
+        return report
+
+    def down(self) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "tiffin", "down"]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def leftovers(self) -> list[str]:
+        """Every process with this home on its command line, and every file of a run."""
+        commands = []
+        for identity in processes.mentioning(str(self.data.root)):
+            with contextlib.suppress(psutil.Error):
+                commands.append(" ".join(psutil.Process(identity.pid).cmdline()))
+        return commands + [str(directory) for directory, _ in runs.found(self.data)]
+
+    def replicas(self) -> list[psutil.Process]:
+        return [
+            psutil.Process(identity.pid)
+            for identity in processes.mentioning(str(self.data.run))
+            if is_replica(identity)
+        ]
+
+
+def is_replica(identity: processes.Identity) -> bool:
+    return "tiffin.runtime" in psutil.Process(identity.pid).cmdline()
+
+
+def eventually(ask: Any, *, seconds: float = 20) -> Any:
+    async def asked() -> Any:
+        return ask()
+
+    return asyncio.run(waiting.until(asked, seconds=seconds, every_seconds=0.05))
+
+
+@pytest.fixture
+def home(tmp_path: Path, model: Path) -> Iterator[Home]:
+    made = Home(tmp_path, model)
+    yield made
+    for process in made.started:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    if made.data.run.is_dir():
+        for directory, state in runs.found(made.data):
+            runs.clear(directory, state, grace_seconds=1)
+
+
+def ask(report: dict[str, Any], name: str) -> httpx.Response:
+    return httpx.post(f"{report['gateway']}/v2/models/{name}/infer", json=V2, timeout=10)
+
+
+def test_a_deployment_answers_at_its_addresses_and_ctrl_c_leaves_nothing(home: Home) -> None:
+    process = home.spawn(home.file("iris"))
+    report = home.report(process)
+    assert ask(report, "iris").json()["outputs"][0]["data"] == [0]
+    gateway = report["gateway"]
+    own = httpx.post(f"{gateway}/default/iris/v2/models/iris/infer", json=V2)
+    host = httpx.post(f"{gateway}/v2/models/iris/infer", json=V2, headers={"host": "iris.default.example.com"})
+    assert own.status_code == host.status_code == 200
+    assert httpx.get(f"{gateway}/v2/models/other").status_code == 404
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert home.leftovers() == []
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(gateway)
+
+
+def test_the_curl_line_works_as_it_is_printed(home: Home) -> None:
+    process = home.spawn(home.file("iris"))
+    (served,) = home.report(process)["served"]
+    done = subprocess.run(served["curl"], shell=True, capture_output=True, text=True, timeout=20, check=True)
+    assert json.loads(done.stdout)["model_name"] == "iris"
+
+
+def test_a_call_in_hand_is_finished_when_it_is_told_to_stop(home: Home) -> None:
+    process = home.spawn(home.file("iris"))
+    port = int(home.report(process)["gateway"].rpartition(":")[2])
+    body = json.dumps(V2).encode()
+    head = b"POST /v2/models/iris/infer HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        connection.sendall(head % len(body) + body[:-1])
+        # The request has reached its replica once Envoy has one in flight; ask a second one to be sure of order.
+        assert ask({"gateway": f"http://127.0.0.1:{port}"}, "iris").status_code == 200
+        process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: True if "stopping" in home.said(process) else None)
+        connection.sendall(body[-1:])
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert process.wait(40) == 0
+    assert home.leftovers() == []
+
+
+def test_a_replica_that_is_killed_is_replaced_and_no_call_is_lost(home: Home) -> None:
+    process = home.spawn(home.file("iris", replicas=2))
+    report = home.report(process)
+    before = home.replicas()
+    assert len(before) == 2
+    before[0].kill()
+    codes = {ask(report, "iris").status_code for _ in range(50)}
+    assert codes == {200}
+
+    def replaced() -> bool | None:
+        return True if "ready again" in home.said(process) else None
+
+    assert eventually(replaced, seconds=40), home.said(process)
+    assert "was ended by SIGKILL" in home.said(process)
+    after = home.replicas()
+    assert len(after) == 2
+    assert before[1] in after
+    before[1].kill()
+    assert {ask(report, "iris").status_code for _ in range(50)} == {200}
+
+
+def test_what_a_killed_up_leaves_is_stopped_by_the_next_one(home: Home) -> None:
+    file = home.file("iris")
+    first = home.spawn(file)
+    home.report(first)
+    orphans = home.replicas()
+    first.kill()
+    first.wait()
+    assert all(orphan.is_running() for orphan in orphans)
+    second = home.spawn(file)
+    report = home.report(second)
+    assert "stopped 2 processes that an earlier `tiffin up` left behind" in home.said(second)
+    assert not any(orphan.is_running() for orphan in orphans)
+    assert ask(report, "iris").status_code == 200
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(20) == 0
+    assert home.leftovers() == []
+
+
+def test_what_a_killed_up_leaves_is_stopped_by_down(home: Home) -> None:
+    first = home.spawn(home.file("iris"))
+    home.report(first)
+    first.kill()
+    first.wait()
+    done = home.down()
+    assert done.returncode == 0
+    assert "stopped 2 processes" in done.stderr
+    assert home.leftovers() == []
+    assert "nothing runs here" in home.down().stderr
+
+
+def test_a_kill_while_it_starts_leaves_nothing_that_is_not_found(home: Home) -> None:
+    process = home.spawn(home.file("iris", replicas=3))
+    assert eventually(lambda: home.replicas() or None, seconds=30)
+    process.kill()
+    process.wait()
+    assert home.down().returncode == 0
+    assert home.leftovers() == []
+
+
+def test_ctrl_c_while_it_starts_leaves_nothing(home: Home) -> None:
+    process = home.spawn(home.file("iris", replicas=2))
+    assert eventually(lambda: home.replicas() or None, seconds=30)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(20) == 0
+    assert home.leftovers() == []
+
+
+def test_down_stops_a_running_up(home: Home) -> None:
+    process = home.spawn(home.file("iris"))
+    home.report(process)
+    done = home.down()
+    assert done.returncode == 0
+    assert f"stopping `tiffin up` (pid {process.pid}" in done.stderr
+    assert process.wait(5) == 0
+    assert home.leftovers() == []
+
+
+def test_a_second_up_on_the_same_port_is_refused_and_the_first_goes_on(home: Home) -> None:
+    first = home.spawn(home.file("iris"))
+    report = home.report(first)
+    port = int(report["gateway"].rpartition(":")[2])
+    second = home.spawn(home.file("other"), port=port)
+    assert second.wait(20) == 3
+    assert f"another `tiffin up` (pid {first.pid}) already serves on port {port}" in home.said(second)
+    assert "tiffin down" in home.said(second)
+    assert ask(report, "iris").status_code == 200
+    third = home.spawn(home.file("other"))
+    assert ask(home.report(third), "other").status_code == 200
+
+
+def test_a_port_of_somebody_else_is_told_and_nothing_started(home: Home) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        process = home.spawn(home.file("iris"), port=server.getsockname()[1])
+        assert process.wait(20) == 3
+    assert f"is in use by python (pid {os.getpid()})" in home.said(process).replace("python3", "python")
+    assert home.leftovers() == []
+
+
+def test_one_deployment_that_cannot_start_does_not_stop_the_others(home: Home) -> None:
+    broken = home.root / "broken"
+    broken.mkdir()
+    (broken / "model.joblib").write_bytes(b"not a model")
+    process = home.spawn(home.file("iris"), home.file("bad", uri=str(broken)), home.file("gone", uri="./none"))
+    report = home.report(process)
+    assert [served["deployment"] for served in report["served"]] == ["default/iris"]
+    assert set(report["errors"]) == {"default/bad", "default/gone"}
+    assert "model.joblib" in report["errors"]["default/bad"]
+    assert ask(report, "iris").status_code == 200
+    assert ask(report, "bad").status_code == 404
+
+
+def test_when_nothing_can_start_it_says_why_and_exits_3(home: Home) -> None:
+    process = home.spawn(home.file("gone", uri="./none"))
+    assert process.wait(20) == 3
+    assert "error: nothing could be started" in home.said(process)
+    assert "Traceback" not in home.said(process)
+    assert home.leftovers() == []
+
+
+def test_a_file_with_a_mistake_is_refused_before_anything_starts(home: Home) -> None:
+    path = home.root / "typo.yaml"
+    path.write_text(KSERVE.format(name="iris", replicas=1, uri=home.model).replace("predictor", "predicter"))
+    process = home.spawn(home.file("iris"), path)
+    assert process.wait(20) == 1
+    assert "predict" in home.said(process)
+    assert home.leftovers() == []
+
+
+def test_a_gateway_that_is_killed_comes_back(home: Home) -> None:
+    process = home.spawn(home.file("iris"))
+    report = home.report(process)
+    ((_, state),) = runs.found(home.data)
+    assert state is not None
+    os.kill(state.processes["gateway"].pid, signal.SIGKILL)
+
+    def answers() -> bool | None:
+        with contextlib.suppress(httpx.TransportError):
+            return ask(report, "iris").status_code == 200 or None
+        return None
+
+    assert eventually(answers)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    assert home.leftovers() == []
