@@ -19,6 +19,7 @@ from tiffin.protocol.reply import Reply
 
 END_OF_HEAD = b"\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+CRLF = b"\r\n"
 CHUNKED = -1
 UNTIL_CLOSE = -1
 
@@ -78,8 +79,9 @@ def parse_head(block: bytes, *, max_headers: int) -> Head:
     if seen.completed != 1 or seen.begun != 1 or seen.has_body:
         raise DecodeError("expected one HTTP/1.1 request head that ends with an empty line (CR LF CR LF)")
     version = parser.get_http_version()
-    if version not in ("1.1", "1.0"):
-        raise DecodeError(f"expected HTTP/1.0 or HTTP/1.1, found HTTP/{version}")
+    # llhttp also knows RTSP/1.0 and ICE/1.0, which must not pass for HTTP.
+    if version not in ("1.1", "1.0") or not block.partition(CRLF)[0].endswith(b" HTTP/" + version.encode()):
+        raise DecodeError(f"expected HTTP/1.0 or HTTP/1.1, found {_shown(block.partition(CRLF)[0][-16:])}")
     headers = _merge(seen.headers)
     if version == "1.1" and b"host" not in headers:
         raise DecodeError("expected a Host header (RFC 9112, 3.2), found none")
@@ -153,17 +155,17 @@ def _shown(value: bytes) -> str:
 class ChunkedBody:
     """The decoder of a chunked body (RFC 9112, 7.1), fed as bytes arrive.
 
-    ``size_left`` bounds the decoded body; chunk extensions and trailers are bounded and dropped.
+    ``max_bytes`` bounds the decoded body; chunk extensions and trailers are bounded and dropped.
     """
 
-    __slots__ = ("_expected", "_line_bytes", "_overhead", "_parts", "_size", "_state", "max_bytes")
+    __slots__ = ("_body", "_expected", "_line_bytes", "_overhead", "_size", "_state", "max_bytes")
 
     _MAX_LINE = 256
     _MAX_TRAILER = 8192
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._parts: list[bytes] = []
+        self._body = bytearray()  # Not a list of parts: a caller may send each byte as a chunk of its own.
         self._size = 0
         self._expected = 0
         self._overhead = 0
@@ -182,7 +184,7 @@ class ChunkedBody:
         while True:
             if self._state == "data":
                 taken = data[position : position + self._expected]
-                self._parts.append(taken)
+                self._body += taken
                 self._expected -= len(taken)
                 position += len(taken)
                 if self._expected:
@@ -205,11 +207,12 @@ class ChunkedBody:
             if self._state == "size":
                 self._begin_chunk(line)
             elif not line:
-                return b"".join(self._parts), data[position:]
+                return bytes(self._body), data[position:]
             else:
                 self._overhead += len(line)
-                if self._overhead > self._MAX_TRAILER or b":" not in line:
-                    raise DecodeError("expected at most a few trailer lines after the last chunk")
+                # A bare line feed could be the end of a line to a parser in front, and hide the next request.
+                if self._overhead > self._MAX_TRAILER or b":" not in line or b"\n" in line or b"\r" in line:
+                    raise DecodeError("expected at most a few well-formed trailer lines after the last chunk")
 
     def _begin_chunk(self, line: bytes) -> None:
         digits, _, extension = line.partition(b";")

@@ -6,6 +6,7 @@ a text (one row of one value), or an object of named values (each name becomes a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,8 +48,10 @@ class KServeV1:
         try:
             # Rows of floats are the usual request; integers beyond 2**53 and everything else take the long way.
             found: dict[str, Any] = _FLOAT_ROWS.decode(body)
-        except (msgspec.DecodeError, RecursionError):
+            floats = True
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             found = self._decode(body)
+            floats = False
         instances = found.get("instances", found.get("inputs"))
         if not isinstance(instances, list):
             raise DecodeError('Expected "instances" to be a list')
@@ -56,14 +59,14 @@ class KServeV1:
             raise DecodeError("expected at least one instance, found none", at="instances")
         if isinstance(instances[0], dict):
             return self._columns(instances)
-        return TensorCall(self._input_names, (self._array(instances, "instances"),))
+        return TensorCall(self._input_names, (self._array(instances, "instances", floats=floats),))
 
     def _decode(self, body: bytes) -> dict[str, Any]:
         try:
             return _ANY.decode(body)
         except msgspec.ValidationError as error:
             raise DecodeError(f"expected a JSON object with instances, found: {error}") from None
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"Unrecognized request format: {error}") from None
 
     def _columns(self, instances: list[Any]) -> TensorCall:
@@ -76,14 +79,15 @@ class KServeV1:
         columns = [self._array([instance[name] for instance in instances], name) for name in names]
         return TensorCall(names, columns)
 
-    def _array(self, values: list[Any], at: str) -> Array:
+    def _array(self, values: list[Any], at: str, *, floats: bool = False) -> Array:
         try:
-            array = np.asarray(values)
+            # Texts as objects: numpy's own give every element the room of the longest, 4 bytes a character.
+            array = _texts(values, at) if not floats and _holds_text(values) else np.asarray(values)
         except (ValueError, OverflowError):
             raise DecodeError("expected instances of equal shape, found ragged ones", at=at) from None
         if array.nbytes > self.max_tensor_bytes:
             raise TooLarge(f"expected a tensor of at most {self.max_tensor_bytes} bytes", at=at)
-        if array.dtype.kind in "OU":
+        if array.dtype.kind == "O":
             array = _texts(values, at)
         return array
 
@@ -100,6 +104,18 @@ class KServeV1:
         if is_ready:
             return Reply(200, orjson.dumps({"name": self.model, "ready": True}))
         return Reply(503, orjson.dumps({"error": f"Model with name {self.model} is not ready."}))
+
+
+def _holds_text(values: list[Any]) -> bool:
+    """Whether a text is among the elements, however deep; looks no deeper than the first uneven level."""
+    level: list[Any] = values
+    while True:
+        kinds = set(map(type, level))
+        if str in kinds:
+            return True
+        if kinds != {list}:
+            return False
+        level = list(itertools.chain.from_iterable(level))
 
 
 def _texts(values: list[Any], at: str) -> Array:

@@ -116,7 +116,7 @@ class OpenInference:
                 request = _FLOATS.decode(body)
             except msgspec.ValidationError:
                 self._prefers_floats = False
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise DecodeError(f"expected a JSON object, found: {error}") from None
             else:
                 call = self._read_floats(request)
@@ -144,10 +144,12 @@ class OpenInference:
             if (len(shape) == 2 and shape[0] == 1 and shape[1] == len(data)) or self._fits(shape, data, index):
                 names.append(tensor.name)
                 # No np.errstate here, it costs more than the conversion: a replica ignores overflow to infinity
-                # from its start (runtime.worker), and the model's own check refuses what is not finite.
+                # (runtime.model_application), and the model's own check refuses what is not finite.
                 arrays.append(np.array(data, dtype).reshape(shape))
         if not arrays:
             raise DecodeError("expected at least one input tensor, found none", at="inputs")
+        if len(names) > 1 and len(set(names)) != len(names):
+            raise DecodeError("expected input tensors of different names", at="inputs")
         if request.outputs is None and request.parameters is None:
             return TensorCall(names, arrays, request.id)
         return TensorCall(names, arrays, self._context(request))
@@ -165,7 +167,7 @@ class OpenInference:
             request = _ANY.decode(head)
         except msgspec.ValidationError as error:
             raise DecodeError(f"expected an inference request, found: {error}") from None
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"expected a JSON object, found: {error}") from None
         if not request.inputs:
             raise DecodeError("expected at least one input tensor, found none", at="inputs")

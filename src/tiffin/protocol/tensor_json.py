@@ -21,6 +21,7 @@ from tiffin.protocol.tensors import Array
 from tiffin.types import DATATYPES, Datatype
 
 MAX_RANK = 12
+_MAX_SPAN = 2**31 - 1
 _ELEMENTS: dict[str, Any] = {"bool": bool, "int": int, "uint": int, "float": float, "bytes": str}
 _DTYPES = {name: np.dtype(datatype.numpy) for name, datatype in DATATYPES.items()}
 
@@ -55,6 +56,9 @@ def elements(shape: Sequence[int], at: str, *, size: int, max_bytes: int) -> int
         if dimension < 0:
             raise DecodeError(f"expected dimensions of 0 or more, found {dimension}", at=f"{at}.shape")
         count *= dimension
+    # A shape of no elements still has strides, which numpy can't hold beyond 64 bits: [0, 2**62, 2**62].
+    if not count and math.prod(dimension or 1 for dimension in shape) > _MAX_SPAN:
+        raise DecodeError(f"expected smaller dimensions beside 0, found {list(shape)}", at=f"{at}.shape")
     if count * max(size, 1) > max_bytes:
         raise TooLarge(f"expected a tensor of at most {max_bytes} bytes, found {count} elements", at=f"{at}.shape")
     return count
@@ -104,7 +108,7 @@ def _parse(element: type, raw: bytes, depth: int, at: str, name: str) -> Any:
         raise DecodeError(
             f"expected {name} elements in lists of equal length, found: {error}", at=f"{at}.data"
         ) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DecodeError(f"expected JSON, found: {error}", at=f"{at}.data") from None
 
 
@@ -140,7 +144,7 @@ def _booleans(raw: bytes, depth: int, at: str) -> Array:
     try:
         return np.array(_decoder(bool, depth).decode(raw), dtype=bool)
     except msgspec.ValidationError:
-        numbers = _flat(raw, depth, DATATYPES["INT64"], at)
+        numbers = array_of(_parse(int, raw, depth, at, "BOOL"), DATATYPES["INT64"], at)
     except (msgspec.DecodeError, ValueError) as error:
         raise DecodeError(
             f"expected BOOL elements in lists of equal length, found: {error}", at=f"{at}.data"

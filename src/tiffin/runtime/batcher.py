@@ -62,7 +62,7 @@ class Batcher(Generic[ItemT]):
             self._groups[item.group] = deque((item,))
         else:
             group.append(item)
-        self.rows += item.rows
+        self.rows += item.rows or 1  # A call without rows waits like any other.
 
     def lingers(self, now: float) -> bool:
         """Whether to wait for more calls; ask again at once, the answer turns false with time."""
@@ -84,7 +84,7 @@ class Batcher(Generic[ItemT]):
                 if batch and (rows + item.rows > self.max_rows or nbytes + item.nbytes > self.max_bytes):
                     break
                 waiting.popleft()
-                self.rows -= item.rows
+                self.rows -= item.rows or 1
                 if item.cancelled:
                     continue
                 rows += item.rows

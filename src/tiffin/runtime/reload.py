@@ -80,6 +80,9 @@ class _Reloader:
             self._stop_worker()
             for sock in self._sockets:
                 sock.close()
+            if self._spec.listen.unix:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._spec.listen.unix)
         return OK
 
     def _ticks(self) -> Iterator[set[tuple[watchfiles.Change, str]]]:

@@ -134,12 +134,14 @@ def run(model: SavedModel, batch: Sequence[TensorCall]) -> Sequence[Outcome]:
     try:
         if len(batch) == 1:
             outputs = model.predict(tuple(batch[0].arrays))
+            if model.batchable:
+                _check_rows(outputs, batch[0].rows)
             return (outputs,)
         outputs = model.predict(join(batch))
         return _split(outputs, batch)
     except TiffinError as error:
         failure: TiffinError = error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         failure = PredictError(f"the model raised {type(error).__name__}: {error}")
         failure.__cause__ = error
     if len(batch) == 1:
@@ -151,9 +153,7 @@ def run(model: SavedModel, batch: Sequence[TensorCall]) -> Sequence[Outcome]:
 def _split(outputs: Sequence[Array], batch: Sequence[TensorCall]) -> Sequence[Outcome]:
     """Each call's rows of every output; raises PredictError when the model gave other rows than it got."""
     total = sum([call.rows for call in batch])
-    for array in outputs:
-        if array.ndim == 0 or array.shape[0] != total:
-            raise PredictError(f"expected {total} rows from the model, found shape {list(array.shape)}")
+    _check_rows(outputs, total)
     parts: list[Outcome] = []
     position = 0
     if len(outputs) == 1:
@@ -168,6 +168,12 @@ def _split(outputs: Sequence[Array], batch: Sequence[TensorCall]) -> Sequence[Ou
         parts.append([array[position:end] for array in outputs])
         position = end
     return parts
+
+
+def _check_rows(outputs: Sequence[Array], rows: int) -> None:
+    for array in outputs:
+        if array.ndim == 0 or array.shape[0] != rows:
+            raise PredictError(f"expected {rows} rows from the model, found shape {list(array.shape)}")
 
 
 class _PredictThread:

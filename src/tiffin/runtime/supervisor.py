@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 _RESTART_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Pause before the n-th restart in a row of a worker that keeps dying; a minute of life forgives."""
 _FORGIVEN_AFTER_SECONDS = 60.0
+_STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
 def run(spec: ReplicaSpec, *, announce: Callable[[str], None] = lambda address: None) -> int:
@@ -125,13 +126,16 @@ class Supervisor:
 
     def run(self) -> int:
         """Look after the workers until told to stop, or until one cannot start."""
+        # Told to stop while loading: nobody was promised anything, and the sockets are put away on the way out.
+        for number in _STOPS:
+            signal.signal(number, lambda number, frame: sys.exit(OK))
         try:
             self._application = self._load_before_fork()
         except TiffinError as error:
             hint = f"\nhint: {error.hint}" if error.hint else ""
             log.error("could not load: %s%s", error, hint)
             return COULD_NOT_START
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _STOPS:
             signal.signal(number, self._told_to_stop)
         gc.collect()
         gc.freeze()  # Workers then do not write to the pages they share with this process.
@@ -160,16 +164,23 @@ class Supervisor:
     def _fork(self, index: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal in between would stop neither this process's list of workers nor the worker.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+        if self._stopping:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+            return
         pid = os.fork()
         if pid:
             self._pids[pid] = index
             self._born[pid] = time.monotonic()
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
             return
         code = COULD_NOT_START
         try:
             os.close(self._pipe[0])
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in _STOPS:
                 signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
             code = serve(
                 self._spec,
                 [self._sockets[index]],
