@@ -7,6 +7,7 @@ key order and explicit nulls of KServe's own servers, so that what parses those 
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -80,6 +81,15 @@ _DATA_NAMES: dict[np.dtype[Any], bytes] = {}
 # Ids for requests without one: unique and shaped like a UUID, at a tenth of the price of uuid4().
 _ID_PREFIX = str(uuid.uuid4())[:24].encode("ascii")
 _ID_COUNTER = itertools.count(1)
+
+
+def _renew_ids() -> None:
+    global _ID_PREFIX
+    _ID_PREFIX = str(uuid.uuid4())[:24].encode("ascii")
+
+
+# Workers forked after this was imported must not give out the same ids.
+os.register_at_fork(after_in_child=_renew_ids)
 
 
 class OpenInference:
