@@ -12,6 +12,7 @@ import logging
 import os
 import sys
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -68,6 +69,8 @@ class ClassApplication:
         self._metadata: dict[str, Any] | BadMetadata = {}
         self._example: dict[str, Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._replies: deque[tuple[Exchange, Reply]] = deque()
+        self._is_woken = False
         self._threads = Threads(spec.component.threads or 1, "predict")
         # Of its own, so that a long predict does not make a class look ill.
         self._health_thread = Threads(1, "health")
@@ -200,12 +203,27 @@ class ClassApplication:
         except Exception as error:
             log.exception("call %s failed", puid.decode("latin-1"))
             reply = self.render_error(head.path, PredictError(type(error).__name__))
-        reply = msgspec.structs.replace(reply, headers=(*reply.headers, (_PUID, puid)))
+        reply.headers = (*reply.headers, (_PUID, puid))
+        self._deliver(exchange, reply)
+
+    def _deliver(self, exchange: Exchange, reply: Reply) -> None:
+        """Hand a reply to the loop; one wake-up serves all replies that are there by then."""
+        self._replies.append((exchange, reply))
+        if self._is_woken:
+            return
+        self._is_woken = True
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(exchange.reply, reply)
+            self._loop.call_soon_threadsafe(self._send)
         except RuntimeError:
             return  # The loop has closed: the drain time was over.
+
+    def _send(self) -> None:
+        # Before the replies are taken: one that comes later wakes the loop again.
+        self._is_woken = False
+        while self._replies:
+            exchange, reply = self._replies.popleft()
+            exchange.reply(reply)
 
     def _call(self, verb: str, exchange: Exchange) -> Reply:
         document = document_of(exchange.head, exchange.body)
