@@ -344,7 +344,6 @@ def deployment(config: BuildConfig, directory: str, *, domain: str = routes.DOMA
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, environment.get("PYTHONPATH"))))
     component = Component(
         source=ServiceSource(artefact=Artefact(uri=directory), target=at),
-        timeout_seconds=DEFAULT_TIMEOUT_SECONDS,
         environment=environment,
     )
     return Deployment(
@@ -364,7 +363,8 @@ def with_description(
 ) -> Deployment:
     """The deployment with what its service says of itself: name, endpoints, time-out, workers, resources.
 
-    Call it before ``combine``, which settles names and shared addresses for good.
+    What the deployment's own file sets counts before the decorator. Call this before ``combine``, which settles
+    names and shared addresses for good.
     """
     (component,) = deployment.components
     source = component.source
@@ -379,11 +379,11 @@ def with_description(
     component = msgspec.structs.replace(
         component,
         source=source,
-        workers=_workers(description.workers),
-        threads=description.threads,
-        timeout_seconds=description.timeout_seconds or component.timeout_seconds,
-        max_concurrency=description.max_concurrency,
-        resources=Resources(cpu=description.cpu, memory_bytes=description.memory_bytes, gpu=description.gpu),
+        workers=_workers(description.workers) if component.workers == 1 else component.workers,
+        threads=component.threads or description.threads,
+        timeout_seconds=component.timeout_seconds or description.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
+        max_concurrency=component.max_concurrency or description.max_concurrency,
+        resources=_resources(component.resources, description),
         environment=description.environment | component.environment,
     )
     endpoints = [(endpoint.route, endpoint.is_task) for endpoint in description.endpoints]
@@ -396,6 +396,14 @@ def with_description(
         routes=routes.own(name, deployment.namespace, domain) + routes.service(endpoints),
         labels=description.labels | deployment.labels,
         warnings=deployment.warnings + tuple(SpecWarning(at, text) for text in description.warnings),
+    )
+
+
+def _resources(written: Resources, described: ServiceDescription) -> Resources:
+    return Resources(
+        cpu=described.cpu if written.cpu is None else written.cpu,
+        memory_bytes=described.memory_bytes if written.memory_bytes is None else written.memory_bytes,
+        gpu=described.gpu if written.gpu is None else written.gpu,
     )
 
 

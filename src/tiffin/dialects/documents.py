@@ -64,14 +64,17 @@ def parent(path: str) -> str:
 
 
 def parse(text: str, file: str = "") -> list[Document]:
-    """The documents of a YAML or JSON text (JSON when ``file`` ends in ``.json``), empty ones left out.
+    """The documents of a YAML or JSON text, empty ones left out.
+
+    JSON is what opens with a bracket in a file that ends in ``.json``: some such files hold YAML.
 
     Raises:
         SpecError: the text is malformed, over a bound, or says a key twice.
     """
     if len(text) > MAX_BYTES:
         raise SpecError(f"expected at most {MAX_BYTES} characters, found {len(text)}", place=file)
-    documents = _parse_json(text, file) if file.endswith(".json") else _parse_yaml(text, file)
+    is_json = file.endswith(".json") and text.lstrip().startswith(("{", "["))
+    documents = _parse_json(text, file) if is_json else _parse_yaml(text, file)
     return [document for document in documents if document.value is not None]
 
 

@@ -11,7 +11,7 @@ import re
 import msgspec
 
 from tiffin.dialects import kubernetes, routes
-from tiffin.dialects.documents import Document
+from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, Reader, describe, one_of
 from tiffin.spec import Artefact, ClassSource, Component, Deployment, ModelSource, Parameter, Resources, Route
 from tiffin.spec.deployment import Protocol
@@ -144,7 +144,7 @@ def _only_predictor(spec: Fields) -> Fields:
 def _annotations(fields: Fields) -> dict[str, str]:
     found = fields.text_map("annotations")
     for name in sorted(_ACTIVE & found.keys()):
-        fields.reader.warn(f'{fields.at("annotations")}["{name}"]', f"is kept, but {NO_EFFECT}")
+        fields.reader.warn(child(fields.at("annotations"), name), f"is kept, but {NO_EFFECT}")
     return found
 
 
@@ -154,10 +154,9 @@ def _timeout(spec: Fields, predictor: Fields, annotations: dict[str, str]) -> fl
     if value is None:
         return None
     if not re.fullmatch(r"[1-9][0-9]{0,11}", value):
-        place = next(
-            (found for found in (predictor, spec) if _TIMEOUT in (found.value.get("annotations") or {})), None
-        )
-        at = f'{place.at("annotations") if place else "metadata.annotations"}["{_TIMEOUT}"]'
+        places = [place for place in (predictor, spec) if _TIMEOUT in (place.value.get("annotations") or {})]
+        own = child(child(spec.reader.document.path, "metadata"), "annotations")
+        at = child(places[0].at("annotations") if places else own, _TIMEOUT)
         raise spec.reader.error(at, f"expected milliseconds above zero, found {describe(value)}")
     return int(value) / 1000
 
@@ -320,7 +319,7 @@ def _model(
     # Seldon's own scikit-learn server answers probabilities; with the v2 protocol it is MLServer, which predicts.
     method = "predict_proba" if format == "sklearn" and protocol == "seldon" else "predict"
     for index, parameter in enumerate(parameters):
-        at = f"{graph.at('parameters')}[{index}]"
+        at = child(graph.at("parameters"), index)
         if parameter.name == "method" and format == "sklearn":
             if parameter.value not in METHODS:
                 found = describe(parameter.value)

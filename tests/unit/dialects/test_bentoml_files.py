@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.dialects import bentoml
+from tiffin.dialects import bentoml, parse
 from tiffin.errors import SpecError
 from tiffin.spec import EndpointDescription, Resources, ServiceDescription
 
@@ -77,7 +77,7 @@ def test_the_environment_of_an_image_has_three_forms(env, expected, file):
 @pytest.mark.parametrize(
     ("text", "at", "message"),
     [
-        ("servise: a:B", "servise", 'did you mean "service"?'),
+        ("servicee: a:B", "servicee", 'did you mean "service"?'),
         ("python: {requirement_txt: a}", "python.requirement_txt", 'did you mean "requirements_txt"?'),
         ("python: {packages: numpy}", "python.packages", "expected a list"),
         ("service: a b", "service", 'expected "module:Name", found "a b"'),
@@ -115,8 +115,8 @@ def test_a_pyproject_of_something_else_is_none_of_ours(text):
 
 def test_an_unknown_field_of_a_pyproject_is_refused_by_its_whole_path():
     with pytest.raises(SpecError) as caught:
-        bentoml.parse_pyproject('[tool.bentoml.build]\nservise = "a:B"')
-    assert caught.value.at == "tool.bentoml.build.servise"
+        bentoml.parse_pyproject('[tool.bentoml.build]\nservicee = "a:B"')
+    assert caught.value.at == "tool.bentoml.build.servicee"
 
 
 @pytest.mark.parametrize("text", ["[", "a = nan\n[tool.bentoml.build]\nservice = 2024-01-01", "a = " + "[" * 5000])
@@ -185,6 +185,20 @@ def test_a_description_fills_in_what_the_decorator_says():
     assert component.environment == {"A": "file", "B": "decorator"}
     assert found.labels == {"from": "decorator", "owner": "me"}
     assert [str(warning) for warning in found.warnings] == ["service:IrisClassifier: unknown key foo"]
+
+
+def test_what_the_file_sets_counts_before_the_decorator():
+    text = (
+        "apiVersion: tiffin.dev/v1\nkind: Deployment\nmetadata: {name: flowers}\nspec:\n  service: service:Iris\n"
+    )
+    text += "  workers: 2\n  timeout: 5\n  replicas: 3\n  threads: 1\n  resources: {cpu: 1, memory: 1Gi}\n"
+    (written,) = parse(text)
+    found = bentoml.with_description(written, DESCRIPTION)
+    (component,) = found.components
+    assert (found.name, component.replicas, component.workers, component.threads) == ("flowers", 3, 2, 1)
+    assert (component.timeout_seconds, component.max_concurrency) == (5.0, 8)
+    assert component.resources == Resources(cpu=1.0, memory_bytes=2**30)
+    assert "/predict" in [route.path for route in found.routes]
 
 
 def test_a_described_service_has_its_endpoints_at_the_root():

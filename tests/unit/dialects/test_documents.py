@@ -129,8 +129,8 @@ def test_anchors_cannot_make_a_short_text_huge():
         ('{"a": NaN}', "f.json: expected JSON, found NaN"),
         ("[" * 100 + "]" * 100, "expected at most 64 levels of nesting"),
         ("[" * 200_000, "f.json: expected at most 64 levels of nesting"),
-        ("1" * 10_000, "f.json: expected JSON"),
-        ("", "f.json:1: expected JSON"),
+        ("[" + "1" * 10_000 + "]", "f.json: expected JSON"),
+        ("{", "f.json:1: expected JSON"),
         ('["\\ud800"]', "f.json: expected JSON"),
     ],
 )
@@ -150,6 +150,10 @@ def outcome(text: str, file: str) -> str:
         return f"{file}: {len(documents.parse(text, file))} documents"
     except SpecError as error:
         return str(error)
+
+
+def test_yaml_in_a_file_called_json_is_read():
+    assert value("apiVersion: v1\n", "f.json") == {"apiVersion": "v1"}
 
 
 @given(st.text(max_size=200))

@@ -132,7 +132,7 @@ def outcome(call):
         return None, error
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(mutations())
 def test_any_change_of_a_valid_file_gives_deployments_or_a_spec_error(mutation):
     file, value = mutation

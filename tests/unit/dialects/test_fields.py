@@ -92,8 +92,8 @@ def test_an_unknown_field_unlike_any_other_comes_with_the_known_ones():
 
 
 def test_a_misspelt_required_field_is_named_rather_than_the_missing_one():
-    assert 'nmae: unknown field; did you mean "name"?' in refusal(
-        lambda: reader(nmae="x").root().text("name", required=True)
+    assert 'nameq: unknown field; did you mean "name"?' in refusal(
+        lambda: reader(nameq="x").root().text("name", required=True)
     )
 
 
@@ -124,13 +124,13 @@ def test_ignored_fields_are_listed_by_path():
 
 
 def test_unknown_fields_can_be_listed_instead_of_refused():
-    opened = reader(image="i", rescources={"x": 1})
+    opened = reader(image="i", resourcess={"x": 1})
     fields = opened.root()
     fields.text("image")
     fields.raw("resources")
     fields.ignore_unknown((), "no effect")
     (warning,) = opened.finish()
-    assert str(warning).startswith("rescources: unknown field")
+    assert str(warning).startswith("resourcess: unknown field")
     assert 'did you mean "resources"?' in warning.message
 
 

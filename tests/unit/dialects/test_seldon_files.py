@@ -143,10 +143,10 @@ def test_containers_beside_the_model_are_listed():
 
 
 def test_unknown_fields_of_a_pod_are_listed_and_do_not_stop_the_file():
-    found = one(sdep(None, CONTAINER | {"rescources": {"x": 1}, "futureField": 1}))
+    found = one(sdep(None, CONTAINER | {"resourcess": {"x": 1}, "futureField": 1}))
     messages = {warning.path.rpartition(".")[2]: warning.message for warning in found.warnings}
-    assert messages.keys() == {"rescources", "futureField"}
-    assert 'did you mean "resources"?' in messages["rescources"]
+    assert messages.keys() == {"resourcess", "futureField"}
+    assert 'did you mean "resources"?' in messages["resourcess"]
 
 
 @pytest.mark.parametrize(
@@ -306,7 +306,7 @@ MODEL = NODE | {"implementation": "SKLEARN_SERVER", "modelUri": "/m"}
             "spec.predictors[0].componentSpecs[0].spec.containers[0].imge",
             'did you mean "image"?',
         ),
-        (NODE, {}, {"protocl": "x"}, "spec.protocl", 'did you mean "protocol"?'),
+        (NODE, {}, {"protocolq": "x"}, "spec.protocolq", 'did you mean "protocol"?'),
         (
             NODE,
             {"annotations": {"seldon.io/rest-timeout": "soon"}},

@@ -75,7 +75,7 @@ def test_a_service_and_a_class_can_be_written_short_or_long(spec, source):
     [
         ("replicas: 1", "spec", "expected one of model, service and class, found none"),
         ("model: a\nservice: b:C", "spec", "found model and service"),
-        ("modle: a", "spec.modle", 'did you mean "model"?'),
+        ("modelq: a", "spec.modelq", 'did you mean "model"?'),
         ("model: [a]", "spec.model", "expected a string or a mapping"),
         ("model: {format: sklearn}", "spec.model.uri", "required"),
         ("model: {uri: a, format: pickle}", "spec.model.format", 'expected "", "sklearn"'),
