@@ -9,6 +9,7 @@ and only the author's own modules are loaded again.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import logging
@@ -65,6 +66,7 @@ class _Reloader:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._told_to_stop)
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         self._start()
         try:
             for changes in self._ticks():
@@ -177,6 +179,8 @@ class _Reloader:
                 # What cannot be imported here by itself is imported by the worker, as before.
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
+        gc.collect()
+        gc.freeze()  # The workers then share the pages of what was imported here.
         if threading.active_count() > 1:
             log.info("a library has started threads; workers may be slower to start")
 
