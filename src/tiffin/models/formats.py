@@ -183,7 +183,7 @@ def _is_pickle(start: bytes) -> bool:
         return start[1] <= 5
     # Protocols 0 and 1 have no magic: these are the opcodes they begin with for an object or a container.
     return start.startswith(
-        (b"ccopy_reg\n", b"ccopyreg\n", b"csklearn.", b"cxgboost.", b"clightgbm.", b"(dp", b"(lp")
+        (b"ccopy_reg\n", b"ccopyreg\n", b"csklearn.", b"cxgboost.", b"clightgbm.", b"(dp", b"(lp", b"}q", b"]q")
     )
 
 

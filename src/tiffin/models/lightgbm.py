@@ -26,7 +26,7 @@ def load(file: Path, *, method: str = "predict", trust: bool = False, threads: i
             hint="predict answers as its objective says: probabilities for binary and multiclass",
         )
     try:
-        booster = lightgbm.Booster(params={"num_threads": threads, "verbosity": -1}, model_file=str(file))
+        booster = lightgbm.Booster(model_file=str(file))
     except lightgbm.basic.LightGBMError as error:
         raise ModelError(f"{file.name} cannot be opened: {error}") from error
     return LightGBMModel(booster, file, threads)

@@ -201,7 +201,7 @@ def _from_os_error(error: OSError, uri: str) -> StorageError:
     if isinstance(error, FileNotFoundError) and cause is not None and not isinstance(cause, FileNotFoundError):
         # fsspec says "not found" for whatever went wrong with the first request; the cause knows.
         found = _from_cause(cause, uri)
-        if getattr(cause, "status", None) != 404:
+        if _status(cause) != 404:
             return found
     if isinstance(error, FileNotFoundError):
         return StorageError(
@@ -217,7 +217,7 @@ def _from_os_error(error: OSError, uri: str) -> StorageError:
 
 
 def _from_cause(error: BaseException, uri: str) -> StorageError:
-    name, status = type(error).__name__, getattr(error, "status", None)
+    name, status = type(error).__name__, _status(error)
     if status in (401, 403) or name in ("NoCredentialsError", "PartialCredentialsError"):
         return _forbidden(uri)
     if status == 404:
@@ -236,6 +236,16 @@ def _from_cause(error: BaseException, uri: str) -> StorageError:
             hint=f"check the network, the proxy settings and the name {host}; for S3 also AWS_ENDPOINT_URL",
         )
     return StorageError(f"{shown(uri)} cannot be read: {name}: {error}")
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status an error of aiohttp or botocore carries."""
+    answer = getattr(error, "response", None)
+    if isinstance(answer, dict):
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    else:
+        status = getattr(error, "status", None)
+    return status if isinstance(status, int) else None
 
 
 def _forbidden(uri: str) -> StorageError:

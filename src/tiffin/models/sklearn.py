@@ -338,6 +338,15 @@ def _input_of(estimator: Any) -> Input:
 
 
 def _allows_nan(estimator: Any) -> bool:
+    """Whether NaN may be sent. A composite decides by what sees the input first; its later steps check on."""
+    kind = type(estimator).__name__
+    if kind == "Pipeline":
+        steps = [step for _, step in estimator.steps if step is not None and step != "passthrough"]
+        return bool(steps) and _allows_nan(steps[0])
+    if kind in ("ColumnTransformer", "FeatureUnion"):
+        return True
+    if hasattr(estimator, "best_estimator_"):
+        return _allows_nan(estimator.best_estimator_)
     try:
         from sklearn.utils import get_tags
 

@@ -40,7 +40,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class _Index(msgspec.Struct, frozen=True):
-    """What an address held: ``key`` changes with the content; ``content`` is a directory, ``file`` one file in it."""
+    """What an address held: ``key`` changes with it, ``content`` is a directory, ``file`` the one file in it."""
 
     uri: str
     key: str
