@@ -47,7 +47,7 @@ class _Collector:
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
+        self.headers.append((name.lower(), value.strip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.completed += 1
@@ -79,9 +79,10 @@ def parse_head(block: bytes, *, max_headers: int) -> Head:
     if seen.completed != 1 or seen.begun != 1 or seen.has_body:
         raise DecodeError("expected one HTTP/1.1 request head that ends with an empty line (CR LF CR LF)")
     version = parser.get_http_version()
-    # llhttp also knows RTSP/1.0 and ICE/1.0, which must not pass for HTTP.
-    if version not in ("1.1", "1.0") or not block.partition(CRLF)[0].endswith(b" HTTP/" + version.encode()):
-        raise DecodeError(f"expected HTTP/1.0 or HTTP/1.1, found {_shown(block.partition(CRLF)[0][-16:])}")
+    # llhttp also knows RTSP/1.0 and ICE/1.0, which must not pass for HTTP, and forgives further spaces.
+    line = block.partition(CRLF)[0].split(b" ")
+    if len(line) != 3 or line[2] not in (b"HTTP/1.1", b"HTTP/1.0"):
+        raise DecodeError(f"expected a request line that ends in HTTP/1.0 or HTTP/1.1, found {_shown(line[-1])}")
     headers = _merge(seen.headers)
     if version == "1.1" and b"host" not in headers:
         raise DecodeError("expected a Host header (RFC 9112, 3.2), found none")
@@ -92,7 +93,7 @@ def parse_head(block: bytes, *, max_headers: int) -> Head:
         query,
         headers,
         _framing(headers, version),
-        parser.should_keep_alive(),
+        version == "1.1" and not _closes(headers.get(b"connection", b"")),
         headers.get(b"expect", b"").lower() == b"100-continue" and version == "1.1",
         1 if version == "1.1" else 0,
     )
@@ -127,6 +128,11 @@ def _framing(headers: dict[bytes, bytes], version: str) -> int:
     if not length.isdigit() or len(length) > 15:
         raise DecodeError(f"expected a number of bytes as Content-Length, found {_shown(length)}")
     return int(length)
+
+
+def _closes(connection: bytes) -> bool:
+    # Not llhttp's should_keep_alive: once a request without a body is complete, it has forgotten.
+    return b"close" in [option.strip(b" \t") for option in connection.lower().split(b",")]
 
 
 def _target(url: bytes) -> tuple[str, bytes]:
