@@ -5,7 +5,7 @@ import zlib
 import joblib
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tiffin.errors import ModelError
@@ -108,6 +108,7 @@ def test_what_joblib_writes_is_recognised(compress, protocol, tmp_path):
     assert formats.sniff(tmp_path / "m.joblib") == "sklearn"
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100))
 def test_any_bytes_are_told_apart_without_an_accident(tmp_path_factory, content):
     file = tmp_path_factory.getbasetemp() / "model.json"

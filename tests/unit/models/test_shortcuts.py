@@ -56,7 +56,7 @@ def test_a_shortcut_answers_bit_for_bit_what_the_estimator_answers(name, method,
         assert short.predict((batch,))[0].tolist() == plain.predict((batch,))[0].tolist()
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(
     hnp.arrays(
         np.float64,

@@ -2,7 +2,7 @@ import contextlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -92,6 +92,7 @@ def test_columns_that_do_not_make_a_table_are_refused(names, arrays, at):
     assert caught.value.at == at
 
 
+@settings(deadline=None)
 @given(
     hnp.arrays(
         st.sampled_from(["?", "i1", "u8", "i8", "f2", "f4", "f8", "O", "S3", "U2"]).map(np.dtype),
