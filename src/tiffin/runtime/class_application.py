@@ -8,6 +8,7 @@ is answered as well, which Seldon's own wrapper does not do.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
@@ -69,6 +70,7 @@ class ClassApplication:
         self._metadata: dict[str, Any] | BadMetadata = {}
         self._example: dict[str, Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._came_from = os.getcwd()
         self._replies: deque[tuple[Exchange, Reply]] = deque()
         self._is_woken = False
         self._threads = Threads(spec.component.threads or 1, "predict")
@@ -83,11 +85,15 @@ class ClassApplication:
     def load(self) -> None:
         """Import the class, make its instance, call its ``load()``, and predict its example once, if it has one.
 
+        The working directory of the process becomes that of the class.
+
         Raises:
             ServiceError: any of it failed; the text says where.
             BundleError: the bundle says nothing to serve.
         """
         directory, target = self._place()
+        # In Seldon's images the class lies in the working directory, and opens its files by their bare names.
+        os.chdir(directory)
         served = open_class(target, directory, {p.name: p.value for p in self._source.parameters})
         for warning in served.warnings:
             log.warning("%s", warning)
@@ -139,9 +145,12 @@ class ClassApplication:
         self._health_thread.start()
 
     async def stop(self) -> None:
-        """Let the threads end."""
+        """Let the threads end, and go back to where the process was started."""
         self._threads.stop()
         self._health_thread.stop()
+        # A socket given by a relative path is removed after this.
+        with contextlib.suppress(OSError):
+            os.chdir(self._came_from)
 
     async def is_ready(self) -> bool:
         """A loaded class is ready."""

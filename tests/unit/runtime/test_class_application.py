@@ -88,7 +88,8 @@ def serving(replica, talk):
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # Loading changes it; this brings it back.
     path, modules, byte_code = sys.path[:], set(sys.modules), sys.dont_write_bytecode
 
     def write(text=IRIS, name="IrisC"):
@@ -347,6 +348,12 @@ def test_a_bundle_says_its_class_and_stays_as_it_was_built(write, tmp_path):
     assert reply.status == 200
     assert not (bundle.source / "__pycache__").exists()
     assert store.get("iris-image:v0.1").digest == bundle.digest
+
+
+def test_a_class_opens_the_files_beside_it_by_their_names(write):
+    directory = write("class IrisC:\n    def __init__(self):\n        open('model.txt').close()\n")
+    (directory / "model.txt").write_text("weights")
+    assert serving(spec(directory), lambda running: running.ask("POST", "/predict", TEXT)).status == 200
 
 
 def test_a_directory_without_a_target_is_refused(tmp_path):
