@@ -66,7 +66,7 @@ def _adapt_one(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
     for recognises, make in _TABLE:
         if recognises(source):
             return _plain(source), make(source, metadata)
-    if get_origin(source) is not None and get_origin(source) is not Annotated:
+    if get_origin(source) in (typing.Union, types.UnionType, *_CONTAINERS):
         return adapt(source), metadata
     return source, metadata
 

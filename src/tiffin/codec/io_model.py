@@ -23,7 +23,7 @@ class IODescriptor(BaseModel):
             metadata = getattr(adapted, "__metadata__", ())
             field.annotation = adapted.__origin__ if metadata else adapted
             field.metadata = list(metadata)
-        return super().__get_pydantic_core_schema__(source, handler)
+        return handler(source)
 
 
 def has_adapted_fields(model: type[BaseModel]) -> bool:
