@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from tiffin.kits.processes import Identity
 from tiffin.spec import Deployment
 
 Backends = Mapping[tuple[str, str], Sequence[str]]
@@ -25,16 +26,26 @@ class Router(Protocol):
 
     @property
     def address(self) -> tuple[str, int]:
-        """Host and port it listens on; known after ``start``."""
+        """Host and port it listens on; the real port after ``start``."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Its process, so that it can be found should its owner be killed."""
 
     async def start(self, snapshot: Snapshot) -> None:
         """Listen and route; raises PortInUse, ProcessError, MissingExtra or SpecError."""
+
+    async def restart(self) -> None:
+        """Start again after it died, with what was published last; raises like ``start``."""
 
     async def publish(self, snapshot: Snapshot) -> None:
         """Route this from now on, without losing a request; raises SpecError before anything changed."""
 
     async def exited(self) -> int:
         """Wait until the proxy ends, for whatever reason; its exit code."""
+
+    def describe_end(self) -> str:
+        """How it ended, with its last log lines."""
 
     async def stop(self) -> None:
         """End it; returns when it is gone."""

@@ -60,7 +60,6 @@ class Replica:
         file = run.directory / "replicas" / f"{self.name}.json"
         order = self.order(Listen(unix=self.socket))
         files.write_atomic(file, msgspec.json.encode(order))
-        run.expect(file)
         in_place = isinstance(self.component.source, ModelSource) or not self.path.is_dir()
         child = await processes.Child.start(
             [sys.executable, "-m", "tiffin.runtime", "--replica", str(file)],

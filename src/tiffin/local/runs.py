@@ -1,13 +1,13 @@
 """What one ``tiffin up`` owns on disk while it lives, and what is left when it was killed.
 
-    <home>/run/<id>/state.json       the owner, its port, and every process it started or is about to start
+    <home>/run/<id>/state.json       the owner, its port, and every process it started
     <home>/run/<id>/replicas/*.json  orders of replicas
     <home>/run/<id>/envoy/           files of the gateway
     <home>/run/<id>/sockets/         sockets; in the system's temporary directory when that path is too long
     <home>/logs/<id>/                logs, kept for the last few runs
 
-The state names a process before it starts, by the file on its command line, and with its pid afterwards: a
-kill at any moment in between leaves nothing that cannot be found.
+The run exists before its first process, and every process has a file of the run on its command line: a kill
+between a start and the note of its pid leaves nothing that cannot be found.
 """
 
 from __future__ import annotations
@@ -38,8 +38,6 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     sockets: str
-    files: tuple[str, ...] = ()
-    """Files on the command lines of processes, each noted before its process starts."""
     processes: dict[str, processes.Identity] = {}
     """By name, each noted as soon as it has a pid."""
 
@@ -59,11 +57,6 @@ class Run:
     @property
     def sockets(self) -> Path:
         return Path(self.state.sockets)
-
-    def expect(self, file: Path) -> None:
-        """Note that a process with ``file`` on its command line is about to start."""
-        if str(file) not in self.state.files:
-            self._save(msgspec.structs.replace(self.state, files=(*self.state.files, str(file))))
 
     def started(self, name: str, identity: processes.Identity) -> None:
         """Note a process that started."""

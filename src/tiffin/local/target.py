@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 
 from tiffin.errors import ProcessError, TiffinError
-from tiffin.gateway.envoy import Envoy
-from tiffin.gateway.router import Snapshot
+from tiffin.gateway.router import Router, Snapshot
 from tiffin.local.lives import Lives
 from tiffin.local.preparing import Prepared
 from tiffin.local.replica import Replica, replicas_of
@@ -34,11 +33,15 @@ class Target:
     Args:
         run: What is owned on disk.
         prepared: The deployments; those with an error are not started.
+        gateway: What routes to them; not started yet.
         say: Told of everything that happens later, a line at a time.
     """
 
-    def __init__(self, run: Run, prepared: Sequence[Prepared], *, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Run, prepared: Sequence[Prepared], gateway: Router, *, say: Callable[[str], None]
+    ) -> None:
         self._run = run
+        self.gateway = gateway
         self._say = say
         self.errors: dict[str, TiffinError] = {}
         self.replicas: list[Replica] = []
@@ -49,13 +52,6 @@ class Target:
             else:
                 self._deployments.append(item.deployment)
                 self.replicas += replicas_of(item.deployment, item.paths, len(self.replicas))
-        self.gateway = Envoy(
-            run.directory / "envoy",
-            sockets=run.sockets,
-            log=run.logs / "gateway.log",
-            host=run.state.host,
-            port=run.state.port,
-        )
         self._keepers: set[asyncio.Task[None]] = set()
         self._publishing = asyncio.Lock()
 
@@ -91,7 +87,6 @@ class Target:
         await self._stop_replicas([replica for replica in self.replicas if replica.deployment.key in self.errors])
         if not self.served:
             return
-        self._run.expect(self._run.directory / "envoy" / "bootstrap.json")
         await self.gateway.start(self._snapshot())
         self._note_gateway()
         self._run.bound(self.gateway.address[1])

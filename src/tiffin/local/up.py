@@ -12,13 +12,15 @@ from typing import Any, TypeVar
 import msgspec
 
 from tiffin.errors import PortInUse, ProcessError, TiffinError
-from tiffin.gateway.envoy import find_binary
+from tiffin.gateway.envoy import Envoy, find_binary
 from tiffin.kits import ports
 from tiffin.kits.paths import DataDirectory
 from tiffin.local import addresses, preparing, runs
 from tiffin.local.target import Target
 
 LONGEST_DOWN_SECONDS = 60.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Also SIGHUP: the terminal was closed, and with it goes what was started there."""
 
 Answer = TypeVar("Answer")
 
@@ -88,7 +90,7 @@ async def up(
     host: str,
     port: int,
 ) -> None:
-    """Run until SIGINT or SIGTERM; raises ProcessError when nothing could start, or what start-up raised."""
+    """Run until one of STOP_SIGNALS; raises ProcessError when nothing could start, or what start-up raised."""
     find_binary()
     run = claim(data, host, port, reporter.say)
     stopping = asyncio.Event()
@@ -100,14 +102,14 @@ async def up(
         stopping.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOP_SIGNALS:
         loop.add_signal_handler(number, ask_to_stop)
     try:
         ready = await _unless(stopping, preparing.prepare(paths, settings, data, progress=reporter.progress))
         if ready is None:
             return
         prepared, warnings = ready
-        target = Target(run, prepared, say=reporter.say)
+        target = Target(run, prepared, _gateway(run), say=reporter.say)
         count = len(target.replicas)
         reporter.say(f"starting {count} replica{'' if count == 1 else 's'}")
         if await _unless(stopping, _start(target)) is None:
@@ -125,7 +127,7 @@ async def up(
             await target.stop()
         else:
             run.remove()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 
@@ -151,6 +153,16 @@ async def down(data: DataDirectory, say: Callable[[str], None]) -> int:
                 stopped = await asyncio.to_thread(runs.clear, directory, state)
                 say(f"stopped {_processes(stopped)} that a killed `tiffin up` left behind")
     return count
+
+
+def _gateway(run: runs.Run) -> Envoy:
+    return Envoy(
+        run.directory / "envoy",
+        sockets=run.sockets,
+        log=run.logs / "gateway.log",
+        host=run.state.host,
+        port=run.state.port,
+    )
 
 
 async def _start(target: Target) -> bool:

@@ -19,7 +19,6 @@ def created(home: Path) -> tuple[DataDirectory, runs.Run]:
 def test_a_run_is_found_with_what_was_noted_and_its_owner_is_alive(tmp_path: Path) -> None:
     data, run = created(tmp_path)
     stranger = processes.Identity(2**22 + 5, 1.0)
-    run.expect(run.directory / "replicas" / "r0.json")
     run.started("r0", stranger)
     run.bound(9000)
     ((directory, state),) = runs.found(data)
@@ -27,7 +26,6 @@ def test_a_run_is_found_with_what_was_noted_and_its_owner_is_alive(tmp_path: Pat
     assert state is not None
     assert state.owner.pid == os.getpid()
     assert (state.port, state.processes) == (9000, {"r0": stranger})
-    assert state.files == (str(run.directory / "replicas" / "r0.json"),)
     assert runs.is_alive(state)
     run.ended("r0")
     assert run.state.processes == {}
