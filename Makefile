@@ -47,7 +47,7 @@ bench: $(STAMPS)/bench ## Measure Tiffin against a hand-written FastAPI server
 	@$(BIN)/python bench/run.py
 
 docs: $(STAMPS)/docs ## Build the documentation into build/site; fails on a broken link
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site && echo "docs: build/site/index.html"
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
 
 docs-serve: $(STAMPS)/docs ## Show the documentation on 127.0.0.1:8001 and follow changes
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve --dev-addr 127.0.0.1:8001
