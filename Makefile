@@ -129,7 +129,7 @@ $(STAMPS)/clients: $(STAMPS)/run requirements/client-tritonclient.txt requiremen
 	@echo "installing the clients that demo-check asks with"
 	@$(PIP) --requirement requirements/client-tritonclient.txt || echo "warning: tritonclient could not be installed" >&2
 	@for name in kserve bentoml; do \
-		$(PYTHON) -m venv $(VENV)-$$name && \
+		$(BIN)/python -m venv $(VENV)-$$name && \
 		$(VENV)-$$name/bin/python -m pip --disable-pip-version-check install --requirement requirements/client-$$name.txt || \
 		echo "warning: the $$name client could not be installed" >&2; done
 	@touch $@
