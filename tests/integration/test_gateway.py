@@ -175,6 +175,33 @@ def test_what_is_not_there_or_not_clear_is_answered_in_json_without_inner_names(
     play(scenario)
 
 
+def test_a_head_that_is_too_large_is_answered_in_json() -> None:
+    async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
+        await made.envoy.start(Snapshot())
+        answer = await client.get(made.url, headers={"x-long": "x" * 40_000})
+        assert (answer.status_code, set(answer.json())) == (431, {"error"})
+        answer = await client.get(made.url, headers=[(f"x-{number}", "1") for number in range(200)])
+        assert (answer.status_code, set(answer.json())) == (431, {"error"})
+
+    play(scenario)
+
+
+def test_http_2_is_spoken_on_the_same_port() -> None:
+    async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
+        backends = {("default/one", "predictor"): [await made.replica("r1")]}
+        await made.envoy.start(Snapshot((deployment("one"),), backends))
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "--silent", "--http2-prior-knowledge", "-w", "%{http_version}", f"{made.url}/default/one/x"),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        output, _ = await process.communicate()
+        assert output.endswith(b"}2"), output
+
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    play(scenario)
+
+
 def test_heads_reach_a_replica_alike_and_a_callers_envoy_headers_are_not_obeyed() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         backends = {("default/one", "predictor"): [await made.replica("r1")]}
@@ -322,7 +349,7 @@ def test_a_stopped_gateway_leaves_no_process_and_a_free_port() -> None:
         assert identity is not None
         await made.envoy.stop()
         assert processes.find(identity) is None
-        assert not Path(made.socket("admin")).exists()  # noqa: ASYNC240
+        assert not Path(made.socket("admin")).exists()
         socket.create_server(address).close()
 
     play(scenario)

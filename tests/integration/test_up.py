@@ -248,10 +248,11 @@ def test_a_kill_while_it_starts_leaves_nothing_that_is_not_found(home: Home) -> 
     assert home.leftovers() == []
 
 
-def test_ctrl_c_while_it_starts_leaves_nothing(home: Home) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_while_it_starts_leaves_nothing(home: Home, number: signal.Signals) -> None:
     process = home.spawn(home.file("iris", replicas=2))
     assert eventually(lambda: home.replicas() or None, seconds=30)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(20) == 0
     assert home.leftovers() == []
 
