@@ -7,6 +7,7 @@ import gzip
 import inspect
 import io
 import lzma
+import pickle
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -103,10 +104,15 @@ class _AllowListUnpickler(NumpyUnpickler):  # type: ignore[misc]
 
     dispatch = dict(NumpyUnpickler.dispatch)
 
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._imported: dict[int, Any] = {}
+
     def find_class(self, module: str, name: str) -> Any:
         found = safety.resolved(module, name, self.proto)
         safety.refuse([found], Path(self.filename))
         if found == ("numpy", "memmap"):
+            self._imported[id(self.np.ndarray)] = self.np.ndarray
             return self.np.ndarray
         thing = super().find_class(module, name)
         if found.module.startswith("sklearn.") and getattr(thing, "__module__", None) != found.module:
@@ -115,10 +121,42 @@ class _AllowListUnpickler(NumpyUnpickler):  # type: ignore[misc]
                 f"{Path(self.filename).name} imports {found}, which is not defined there",
                 hint="when you trust whoever made the file, allow it with --trust",
             )
+        self._imported[id(thing)] = thing
         return thing
+
+    def _only_imported(self, thing: Any) -> None:
+        """Objects can be callable too, with what power nobody listed; a saved model calls imports only."""
+        if id(thing) not in self._imported:
+            raise UntrustedArtefact(
+                f"{Path(self.filename).name} calls a {type(thing).__name__} that it made itself"
+            )
+
+    def load_reduce(self) -> None:
+        self._only_imported(self.stack[-2])
+        super().load_reduce()
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def load_newobj(self) -> None:
+        self._only_imported(self.stack[-2])
+        super().load_newobj()
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+
+    def load_newobj_ex(self) -> None:
+        self._only_imported(self.stack[-3])
+        super().load_newobj_ex()
+
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        self._only_imported(klass)
+        super()._instantiate(klass, args)
 
     def load_build(self) -> None:
         wrapper, state = self.stack[-2], self.stack[-1]
+        if id(wrapper) in self._imported:
+            raise UntrustedArtefact(f"{Path(self.filename).name} changes something that it did not make")
         if isinstance(wrapper, NumpyArrayWrapper):
             # Exact types, so that what is judged here is what joblib will see.
             if type(state) is not dict or not isinstance(state.get("dtype"), self.np.dtype):
@@ -130,4 +168,4 @@ class _AllowListUnpickler(NumpyUnpickler):  # type: ignore[misc]
                 return
         super().load_build()
 
-    dispatch[b"b"[0]] = load_build
+    dispatch[pickle.BUILD[0]] = load_build

@@ -212,17 +212,12 @@ class _CannotFollow(Exception):
 
 
 class _Inert:
-    """Stands for an imported thing, for what calling it gives, and for what that becomes."""
+    """Stands for what a pickle made: by calling an import, and by giving it a state."""
 
     def __init__(self, origin: Import, arguments: tuple[Any, ...] = ()) -> None:
         self.origin = origin
         self.arguments = arguments
         self.state: Any = None
-
-    def __call__(self, *arguments: Any, **_named: Any) -> _Inert:
-        if self.origin == ("copyreg", "_reconstructor") and arguments and isinstance(arguments[0], _Inert):
-            return _Inert(arguments[0].origin)
-        return _Inert(self.origin, arguments)
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
@@ -243,6 +238,15 @@ class _Inert:
         pass
 
 
+class _Imported(_Inert):
+    """Stands for what a pickle imported; nothing else may be called, and it may not be changed."""
+
+    def call(self, arguments: tuple[Any, ...]) -> _Inert:
+        if self.origin == ("copyreg", "_reconstructor") and arguments and isinstance(arguments[0], _Imported):
+            return _Inert(arguments[0].origin)
+        return _Inert(self.origin, arguments)
+
+
 _PurePythonUnpickler: Any = pickle._Unpickler  # the C one cannot stop at joblib's arrays
 
 
@@ -257,16 +261,16 @@ class _Scan(_PurePythonUnpickler):  # type: ignore[misc]
         self.found = found
         self.depth = depth
 
-    def find_class(self, module: str, name: str) -> _Inert:
+    def find_class(self, module: str, name: str) -> _Imported:
         origin = resolved(module, name, self.proto)
         self.found[origin] = None
-        return _Inert(origin)
+        return _Imported(origin)
 
     def persistent_load(self, pid: Any) -> Any:
-        raise _CannotFollow("the pickle refers to objects outside of the file, which no saved model does")
+        raise _CannotFollow("it refers to objects outside of the file, which no saved model does")
 
     def get_extension(self, code: int) -> None:
-        raise _CannotFollow("the pickle uses extension codes, which no saved model does")
+        raise _CannotFollow("it uses extension codes, which no saved model does")
 
     def load_newobj(self) -> None:
         arguments = self.stack.pop()
@@ -281,29 +285,25 @@ class _Scan(_PurePythonUnpickler):  # type: ignore[misc]
 
     dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
 
-    def _make(self, arguments: Any) -> None:
-        kind = self.stack.pop()
-        if not isinstance(kind, _Inert):
-            raise pickle.UnpicklingError(f"expected a class, found {type(kind).__name__}")
-        self.append(_Inert(kind.origin, tuple(arguments)))
-
-    def _instantiate(self, klass: Any, args: Any) -> None:
-        self.append(_Inert(klass.origin, tuple(args)))
-
     def load_reduce(self) -> None:
         arguments = self.stack.pop()
-        function = self.stack[-1]
-        if not isinstance(function, _Inert) or not isinstance(arguments, tuple):
-            raise _CannotFollow("the pickle calls something it made itself, which no saved model does")
-        self.stack[-1] = function(*arguments)
+        self._make(arguments)
 
     dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def _make(self, arguments: Any) -> None:
+        self._instantiate(self.stack.pop(), arguments)
+
+    def _instantiate(self, klass: Any, args: Any) -> None:
+        if not isinstance(klass, _Imported) or not isinstance(args, (tuple, list)):
+            raise _CannotFollow("it calls something it made itself, which no saved model does")
+        self.append(klass.call(tuple(args)))
 
     def load_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
-        if not isinstance(target, _Inert):
-            raise pickle.UnpicklingError(f"expected an object, found {type(target).__name__}")
+        if not isinstance(target, _Inert) or isinstance(target, _Imported):
+            raise _CannotFollow("it changes something it did not make, which no saved model does")
         target.state = state
         if target.origin == ("joblib.numpy_pickle", "NumpyArrayWrapper"):
             self._pass_over_array(state)

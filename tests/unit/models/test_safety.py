@@ -1,3 +1,4 @@
+import contextlib
 import datetime
 import importlib
 import io
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import sklearn.linear_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tiffin.errors import ModelError, UntrustedArtefact
 from tiffin.models import pickles, safety
@@ -141,6 +144,25 @@ def test_a_name_that_a_module_only_imported_is_not_its_to_give(tmp_path):
         pickles.load(file)
 
 
+MADE = {
+    "a call of what was made": b"cfunctools\npartial\n(cbuiltins\nlist\ntR)R.",
+    "a new object of what was made": b"cfunctools\npartial\n(cbuiltins\nlist\ntR)\x81.",
+    "a state for a class": b"csklearn.svm._classes\nSVC\n(N}tb.",
+    "a state for a function": b"csklearn.metrics._regression\nr2_score\n(dVa\nI1\nsb.",
+}
+
+
+@pytest.mark.parametrize("name", MADE)
+@pytest.mark.parametrize("is_scanned", [True, False])
+def test_only_imports_are_called_and_only_what_was_made_is_changed(name, is_scanned, tmp_path, monkeypatch):
+    file = tmp_path / "model.pkl"
+    file.write_bytes(MADE[name])
+    if not is_scanned:
+        monkeypatch.setattr(safety, "imports_of", lambda stream, file: [])
+    with pytest.raises(UntrustedArtefact, match=r"made itself|did not make"):
+        pickles.load(file)
+
+
 def test_trust_opens_what_is_refused(tmp_path):
     file = tmp_path / "model.pkl"
     file.write_bytes(pickle.dumps(Call(getattr, 1, "real")))
@@ -208,6 +230,18 @@ def test_the_scan_imports_nothing(tmp_path, monkeypatch):
 )
 def test_the_table_leaves_out_what_could_do_more_than_hold_values(module_and_name):
     assert not safety.is_allowed(Import(*module_and_name))
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_a_file_with_changed_bytes_is_followed_or_refused(data):
+    stream = io.BytesIO()
+    joblib.dump({"a": np.arange(3.0), "b": np.array(["x", None], dtype=object), "c": {1: (2,)}}, stream)
+    content = bytearray(stream.getvalue())
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ModelError):
+        assert all(isinstance(item, Import) for item in safety.imports_in(bytes(content)))
 
 
 def test_estimators_of_every_kind_are_opened(tmp_path, rows, labels):
