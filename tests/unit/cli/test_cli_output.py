@@ -25,8 +25,8 @@ class Terminal:
         return True
 
 
-@pytest.fixture
-def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+def a_terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Not a fixture: pytest puts its own stderr in place again before the test begins."""
     made = Terminal()
     monkeypatch.setattr(sys, "stderr", made)
     monkeypatch.setenv("TERM", "xterm")
@@ -52,18 +52,21 @@ def test_data_is_json_on_stdout_and_structs_are_welcome(capsys: pytest.CaptureFi
     assert captured.err == ""
 
 
-def test_an_error_is_coloured_on_a_terminal(terminal: Terminal) -> None:
+def test_an_error_is_coloured_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = a_terminal(monkeypatch)
     output.report(SpecError("x"))
     assert terminal.text == "\x1b[31merror:\x1b[0m x\n"
 
 
-def test_no_colour_is_honoured(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_colour_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = a_terminal(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
     output.report(SpecError("x", hint="y"))
     assert terminal.text == "error: x\n\nhint: y\n"
 
 
-def test_a_dumb_terminal_gets_no_drawing(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dumb_terminal_gets_no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = a_terminal(monkeypatch)
     monkeypatch.setenv("TERM", "dumb")
     with output.busy("working"):
         pass
