@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import sys
 import uuid
@@ -22,12 +23,21 @@ from typing import Any
 import msgspec
 
 from tiffin.bundle import read_bundle
-from tiffin.errors import AuthorError, CallError, PredictError, ServiceError, TiffinError, UnknownRoute
+from tiffin.errors import (
+    AuthorError,
+    CallError,
+    PredictError,
+    ServiceError,
+    TiffinError,
+    TooManyCalls,
+    UnknownRoute,
+)
 from tiffin.protocol import open_inference, seldon
 from tiffin.protocol.reply import TEXT, Reply
 from tiffin.protocol.seldon import Bounds
 from tiffin.protocol.seldon_form import document_of
-from tiffin.runtime.class_description import example_of, graph_metadata, node_metadata
+from tiffin.runtime.class_description import example_of, graph_metadata, node_metadata, split_image
+from tiffin.runtime.class_metrics import ClassMetrics
 from tiffin.runtime.class_tensors import ClassTensors
 from tiffin.runtime.class_verbs import ClassVerbs
 from tiffin.runtime.exchange import Endpoint, Exchange
@@ -52,6 +62,21 @@ _VERB_PATHS = (
 Answer = Callable[[Exchange], Reply]
 
 
+class _Call:
+    """One call on its way through a thread; cancelled when its caller has left or waited too long."""
+
+    __slots__ = ("answer", "exchange", "is_cancelled", "reply")
+
+    def __init__(self, answer: Answer, exchange: Exchange) -> None:
+        self.answer = answer
+        self.exchange = exchange
+        self.is_cancelled = False
+        self.reply: Reply | None = None
+
+    def cancel(self) -> None:
+        self.is_cancelled = True
+
+
 class ClassApplication:
     """One instance of the class per worker."""
 
@@ -71,7 +96,10 @@ class ClassApplication:
         self._example: dict[str, Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._came_from = os.getcwd()
-        self._replies: deque[tuple[Exchange, Reply]] = deque()
+        self._unregister: Callable[[], None] = lambda: None
+        self._answered: deque[_Call] = deque()
+        self._in_hand = 0
+        self._limit = _share(spec)
         self._is_woken = False
         self._threads = Threads(spec.component.threads or 1, "predict")
         # Of its own, so that a long predict does not make a class look ill.
@@ -80,7 +108,7 @@ class ClassApplication:
     # -- life ----------------------------------------------------------------------------------------------
 
     def use(self, metrics: Metrics) -> None:
-        """Nothing is counted here beyond what the worker counts."""
+        """Nothing is counted there beyond what the worker counts; the class's own metrics have a page entry."""
 
     def load(self) -> None:
         """Import the class, make its instance, call its ``load()``, and predict its example once, if it has one.
@@ -100,7 +128,7 @@ class ClassApplication:
         served.load()
         limits = self._spec.limits
         bounds = Bounds(max_nesting=limits.max_nesting, max_bytes=limits.max_tensor_bytes)
-        verbs = ClassVerbs(served, self._source.unit, self._source.image, bounds)
+        verbs = ClassVerbs(served, self._source.unit, self._source.image, bounds, self._new_metrics())
         try:
             environment = dict(os.environ) | self._spec.component.environment
             self._metadata = node_metadata(served, self._source.image or self._name, environment)
@@ -110,7 +138,8 @@ class ClassApplication:
         shown = self._metadata if isinstance(self._metadata, dict) else {}
         self._example = example_of(served, shown, directory)
         if self._example is not None:
-            self._warm_up(verbs, self._example)
+            # Without metrics: nobody called.
+            self._warm_up(ClassVerbs(served, "", "", bounds), self._example)
         self._tensors = ClassTensors(self._name, served, max_tensor_bytes=limits.max_tensor_bytes)
         self._verbs = verbs
         log.info("serving %s from %s", target, directory)
@@ -130,6 +159,23 @@ class ClassApplication:
         sys.dont_write_bytecode = True
         return bundle.source, self._source.target or bundle.target
 
+    def _new_metrics(self) -> ClassMetrics:
+        """Where the class's metrics are counted; on the page of ``/metrics`` from here on."""
+        from prometheus_client import REGISTRY
+
+        name, version = split_image(self._source.image)
+        metrics = ClassMetrics(
+            {
+                "deployment_name": self._spec.deployment,
+                "model_name": self._unit,
+                "model_image": name,
+                "model_version": version,
+            }
+        )
+        REGISTRY.register(metrics)
+        self._unregister = partial(REGISTRY.unregister, metrics)
+        return metrics
+
     def _warm_up(self, verbs: ClassVerbs, example: dict[str, Any]) -> None:
         try:
             # A copy, which the class may change; and only JSON can be shown.
@@ -148,6 +194,7 @@ class ClassApplication:
         """Let the threads end, and go back to where the process was started."""
         self._threads.stop()
         self._health_thread.stop()
+        self._unregister()
         # A socket given by a relative path is removed after this.
         with contextlib.suppress(OSError):
             os.chdir(self._came_from)
@@ -195,29 +242,19 @@ class ClassApplication:
         return open_inference.error(error) if path.startswith("/v2") else seldon.render_error(error)
 
     def _in_thread(self, answer: Answer, exchange: Exchange, threads: Threads | None = None) -> None:
-        (threads or self._threads).submit(partial(self._answer, answer, exchange))
+        if self._limit is not None and self._in_hand >= self._limit:
+            raise TooManyCalls(f"expected at most {self._limit} calls at a time, found one more")
+        call = _Call(answer, exchange)
+        exchange.on_close = call.cancel
+        self._in_hand += 1
+        (threads or self._threads).submit(partial(self._answer, call))
 
-    def _answer(self, answer: Answer, exchange: Exchange) -> None:
+    def _answer(self, call: _Call) -> None:
         """Answer one exchange; runs in a thread, whatever the class raises stays in here."""
-        if exchange.closed:
-            return
-        head = exchange.head
-        puid = head.header(_PUID) or str(uuid.uuid4()).encode("ascii")
-        try:
-            reply = answer(exchange)
-        except TiffinError as error:
-            if not isinstance(error, CallError):
-                log.error("call %s failed: %s", puid.decode("latin-1"), error, exc_info=error.__cause__ or error)
-            reply = self.render_error(head.path, error)
-        except Exception as error:
-            log.exception("call %s failed", puid.decode("latin-1"))
-            reply = self.render_error(head.path, PredictError(type(error).__name__))
-        reply.headers = (*reply.headers, (_PUID, puid))
-        self._deliver(exchange, reply)
-
-    def _deliver(self, exchange: Exchange, reply: Reply) -> None:
-        """Hand a reply to the loop; one wake-up serves all replies that are there by then."""
-        self._replies.append((exchange, reply))
+        if not call.is_cancelled:
+            call.reply = self._reply_to(call)
+        self._answered.append(call)
+        # One wake-up of the loop serves all replies that are there by then.
         if self._is_woken:
             return
         self._is_woken = True
@@ -230,9 +267,26 @@ class ClassApplication:
     def _send(self) -> None:
         # Before the replies are taken: one that comes later wakes the loop again.
         self._is_woken = False
-        while self._replies:
-            exchange, reply = self._replies.popleft()
-            exchange.reply(reply)
+        while self._answered:
+            call = self._answered.popleft()
+            self._in_hand -= 1
+            if call.reply is not None and not call.is_cancelled:
+                call.exchange.reply(call.reply)
+
+    def _reply_to(self, call: _Call) -> Reply:
+        head = call.exchange.head
+        puid = head.header(_PUID) or str(uuid.uuid4()).encode("ascii")
+        try:
+            reply = call.answer(call.exchange)
+        except TiffinError as error:
+            if not isinstance(error, CallError):
+                log.error("call %s failed: %s", puid.decode("latin-1"), error, exc_info=error.__cause__ or error)
+            reply = self.render_error(head.path, error)
+        except Exception as error:
+            log.exception("call %s failed", puid.decode("latin-1"))
+            reply = self.render_error(head.path, PredictError(type(error).__name__))
+        reply.headers = (*reply.headers, (_PUID, puid))
+        return reply
 
     def _call(self, verb: str, exchange: Exchange) -> Reply:
         document = document_of(exchange.head, exchange.body)
@@ -302,6 +356,14 @@ class ClassApplication:
             "body": self._example,
         }
         exchange.reply(Reply(200, seldon.dumps(example) + b"\n"))
+
+
+def _share(spec: ReplicaSpec) -> int | None:
+    """The concurrency limit of one worker: the deployment's, divided by its workers."""
+    limit, workers = spec.component.max_concurrency, spec.component.workers
+    if limit is None:
+        return None
+    return math.ceil(limit / ((os.cpu_count() or 1) if workers == "cpu" else workers))
 
 
 def _say(reply: Reply, exchange: Exchange) -> None:

@@ -14,7 +14,19 @@ from tiffin.errors import CallError, PredictError
 from tiffin.protocol import seldon
 from tiffin.protocol.reply import Reply
 from tiffin.protocol.seldon import Bounds, Message
+from tiffin.runtime.class_metrics import ClassMetrics
 from tiffin.service.plain_class import NOT_WRITTEN, Outcome, PlainClass
+
+_LABELS = {
+    "predict": "predict",
+    "transform_input": "inputtransform",
+    "transform_output": "outputtransform",
+    "route": "router",
+    "aggregate": "aggregate",
+    "send_feedback": "feedback",
+    "health_status": "health",
+}
+"""Seldon's words for the ``method`` label."""
 
 
 class BadRoute(CallError):
@@ -31,13 +43,17 @@ class ClassVerbs:
         unit: the graph node's name, for ``meta.requestPath`` and feedback's routing; empty leaves it out.
         image: what the node runs.
         bounds: limits on messages.
+        metrics: takes what the class reports.
     """
 
-    def __init__(self, served: PlainClass, unit: str, image: str, bounds: Bounds) -> None:
+    def __init__(
+        self, served: PlainClass, unit: str, image: str, bounds: Bounds, metrics: ClassMetrics | None = None
+    ) -> None:
         self.served = served
         self._unit = unit
         self._image = image
         self._bounds = bounds
+        self._metrics = metrics
 
     def predict(self, document: Any) -> Reply:
         """``/predict``, ``/api/v1.0/predictions``."""
@@ -59,7 +75,7 @@ class ClassVerbs:
         outcome = self.served.call(verb, X=message.value, names=message.names, meta=message.meta)
         if outcome.data is NOT_WRITTEN:
             outcome = outcome._replace(data=[] if verb == "predict" else message.value)
-        return self._reply(outcome, message)
+        return self._reply(verb, outcome, message)
 
     def route(self, document: Any) -> Reply:
         """``/route``: the branch to take, as ``[[n]]``. The meta of the request is left behind."""
@@ -73,7 +89,7 @@ class ClassVerbs:
             raise BadRoute("Route not defined")
         if not isinstance(branch, int):
             raise BadRoute(f"Routing response must be int but got {str(branch)[:120]}")
-        return self._reply(outcome._replace(data=np.array([[branch]])), message, told=())
+        return self._reply("route", outcome._replace(data=np.array([[branch]])), message, told=())
 
     def aggregate(self, document: Any) -> Reply:
         """``/aggregate``: several messages to one; the first says the kind of the reply."""
@@ -88,7 +104,7 @@ class ClassVerbs:
         )
         if outcome.data is NOT_WRITTEN:
             raise BadRoute("Aggregate not defined")
-        return self._reply(outcome, messages[0], told=tuple(messages))
+        return self._reply("aggregate", outcome, messages[0], told=tuple(messages))
 
     def send_feedback(self, document: Any) -> Reply:
         """``/send-feedback``: ``routing`` is the branch this node took for the call, or None."""
@@ -104,7 +120,9 @@ class ClassVerbs:
             truth=feedback.truth.value,
             routing=feedback.routing.get(self._unit),
         )
-        meta = self._meta(outcome, (feedback.request,))
+        if self._metrics is not None:
+            self._metrics.feedback(feedback.reward)
+        meta = self._meta("send_feedback", outcome, (feedback.request,))
         result = None if outcome.data is NOT_WRITTEN else outcome.data
         return Reply(200, seldon.write_feedback(result, meta=meta))
 
@@ -116,15 +134,20 @@ class ClassVerbs:
         outcome = self.served.call("health_status")
         if outcome.data is NOT_WRITTEN:
             outcome = outcome._replace(data="healthy")
-        return Reply(200, seldon.write(outcome.data, request=None, meta=self._meta(outcome, ())))
+        return Reply(200, seldon.write(outcome.data, request=None, meta=self._meta("health_status", outcome, ())))
 
-    def _reply(self, outcome: Outcome, request: Message, *, told: tuple[Message, ...] | None = None) -> Reply:
+    def _reply(
+        self, verb: str, outcome: Outcome, request: Message, *, told: tuple[Message, ...] | None = None
+    ) -> Reply:
         """A reply of the kind of ``request``; ``told`` are the messages whose meta goes on, else ``request``'s."""
         names = self.served.class_names() if seldon.dimensions(outcome.data) > 1 else None
-        meta = self._meta(outcome, (request,) if told is None else told)
+        meta = self._meta(verb, outcome, (request,) if told is None else told)
         return Reply(200, seldon.write(outcome.data, request=request, names=names, meta=meta))
 
-    def _meta(self, outcome: Outcome, requests: tuple[Message, ...]) -> dict[str, Any]:
+    def _meta(self, verb: str, outcome: Outcome, requests: tuple[Message, ...]) -> dict[str, Any]:
+        if self._metrics is not None:
+            for metrics in outcome.metrics:
+                self._metrics.record(metrics, _LABELS[verb])
         return seldon.reply_meta(
             *requests, unit=self._unit, image=self._image, tags=outcome.tags, metrics=outcome.metrics
         )

@@ -5,8 +5,10 @@ import json
 import sys
 import threading
 
+import msgspec
 import orjson
 import pytest
+from prometheus_client import REGISTRY, generate_latest
 
 from tiffin.bundle import BundleStore
 from tiffin.errors import ServiceError, TiffinError
@@ -329,6 +331,7 @@ def test_a_call_whose_caller_left_does_not_reach_the_class(write):
         gone = Exchange("POST", "/predict", TEXT)
         running.table.find("POST", "/predict").handler(gone)
         gone.closed = True
+        gone.on_close()
         last = running.begin("POST", "/predict", TEXT)
         instance.release.set()
         await asyncio.wait_for(asyncio.gather(first, last), 10)
@@ -339,6 +342,38 @@ def test_a_call_whose_caller_left_does_not_reach_the_class(write):
         )
 
     assert serving(spec(write(HELD)), talk) == (False, True, False)
+
+
+def test_calls_over_the_limit_are_told_to_come_back(write):
+    replica = spec(write(HELD))
+    replica = msgspec.structs.replace(
+        replica, component=msgspec.structs.replace(replica.component, max_concurrency=4, workers=2)
+    )
+
+    async def talk(running):
+        instance = running.application._verbs.served.instance
+        calls = [running.begin("POST", "/predict", TEXT) for _ in range(3)]
+        refused = await asyncio.wait_for(calls.pop(), 10)
+        instance.release.set()
+        await asyncio.wait_for(asyncio.gather(*calls), 10)
+        return refused.status, (await running.ask("POST", "/predict", TEXT)).status
+
+    assert serving(replica, talk) == (429, 200)
+
+
+def test_metrics_of_the_class_are_on_the_page_while_it_is_served(write):
+    text = IRIS + "    def metrics(self):\n        return [{'type': 'COUNTER', 'key': 'seen', 'value': 2}]\n"
+    text += "    example = [[1, 2]]  # What warms the class up is no call.\n"
+
+    async def talk(running):
+        await running.ask("POST", "/predict", TEXT)
+        await running.ask("POST", "/predict", TEXT)
+        return generate_latest(REGISTRY).decode()
+
+    page = serving(spec(write(text)), talk)
+    labels = 'deployment_name="iris",method="predict",model_image="img",model_name="clf",model_version="1.0"'
+    assert f"seen_total{{{labels}}} 4.0" in page
+    assert "seen_total" not in generate_latest(REGISTRY).decode()
 
 
 def test_a_bundle_says_its_class_and_stays_as_it_was_built(write, tmp_path):
