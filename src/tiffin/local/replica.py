@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +21,10 @@ from tiffin.spec import Component, Deployment, Listen, ModelSource, ReplicaSpec
 
 READY_SECONDS = 300.0
 SPARE_SECONDS = 5.0
+COULD_NOT_START = 3
+
+_REASON = re.compile(r"(?: ERROR .*?: could not (?:load|start)|^error): (.+)")
+_NEW_RECORD = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 @dataclass
@@ -80,7 +86,7 @@ class Replica:
     async def _until_ready(self, child: processes.Child) -> None:
         async def ask() -> bool | None:
             if child.exit_code is not None:
-                raise ProcessError(child.describe_end())
+                raise start_error(child)
             answer = await http.ask(self.socket, "/readyz")
             return True if answer is not None and answer.status == 200 else None
 
@@ -111,6 +117,24 @@ class Replica:
         self.child = None
         Path(self.socket).unlink(missing_ok=True)
         run.ended(self.name)
+
+
+def start_error(child: processes.Child) -> ProcessError:
+    """Why a replica ended before it was ready: the reason it gives, else how it ended and its last log lines."""
+    told = told_reason(files.last_lines(child.log, 30)) if child.exit_code == COULD_NOT_START else None
+    return ProcessError(told[0], hint=told[1]) if told else ProcessError(child.describe_end())
+
+
+def told_reason(lines: Sequence[str]) -> tuple[str, str | None] | None:
+    """The reason and the hint in a log: ``ERROR ...: could not load: REASON``, then ``hint: ...`` by itself."""
+    for index in range(len(lines) - 1, -1, -1):
+        found = _REASON.search(lines[index])
+        if found:
+            rest = [line for line in lines[index + 1 :] if not _NEW_RECORD.match(line)]
+            hint = next((line.removeprefix("hint: ") for line in rest if line.startswith("hint: ")), None)
+            more = [line for line in rest if not line.startswith("hint: ")]
+            return "\n".join([found[1], *more]), hint
+    return None
 
 
 def replicas_of(deployment: Deployment, paths: dict[str, Path], first: int) -> list[Replica]:

@@ -148,7 +148,7 @@ class Target:
             if replica.child is not None:
                 started = time.monotonic()
                 await replica.child.exited()
-                self._say(f"{replica.child.describe_end()}")
+                self._say(replica.child.describe_end())
                 replica.child.kill_group()
                 replica.lives = replica.lives.after_death(time.monotonic() - started)
                 replica.forget(self._run)
@@ -159,7 +159,7 @@ class Target:
             try:
                 await replica.start(self._run)
             except TiffinError as error:
-                self._say(str(error))
+                self._say(f"{replica.label} did not start: {error}")
                 replica.lives = replica.lives.after_death(0)
                 continue
             self._say(f"{replica.label} is ready again")
