@@ -1,6 +1,6 @@
 """Which waiting calls go into the next batch: drain what queued while the model was busy, linger a little.
 
-A pure state machine: no clock, no I/O, no model. The rule (measured in docs/architecture/batching.md):
+A pure state machine: no clock, no I/O, no model. The rule (measured in docs/architecture/serving-core.md):
 
 * A lone call never waits. When the model is free and calls wait, they go, together.
 * *Linger*: if fewer rows wait than the last batch held, wait for more, but no longer than a tenth of the
