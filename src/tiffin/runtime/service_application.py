@@ -83,16 +83,19 @@ class ServiceApplication:
         for service in self.service.all_services().values():
             for name in service.hooks("deployment"):
                 self._run(getattr(service.inner, name), f"{service.name}.{name}")
-        try:
-            self._make()
-        except ServiceError as error:
-            if not isinstance(error.__cause__, RuntimeError) or "event loop" not in str(error.__cause__):
-                raise
-            # An __init__ that starts tasks needs the loop; it gets it in start().
-            self._deferred = True
+        self._make()
 
     def _make(self) -> None:
-        self._instance = self._run(self.service.shared, f"{self.service.name}.__init__")
+        try:
+            self._instance = self.service.shared()
+        except TiffinError:
+            raise
+        except Exception as error:
+            if isinstance(error, RuntimeError) and "event loop" in str(error) and self._loop is None:
+                # An __init__ that starts tasks needs the loop; it gets it in start().
+                self._deferred = True
+                return
+            raise self._raised(f"{self.service.name}.__init__", error) from error
         for name in self.service.dependencies:
             self._run(partial(getattr, self._instance, name), f"{self.service.name}.{name}")
         for model in self.service.models:
@@ -346,6 +349,7 @@ class Call:
             return
         # Only now: a stream that has begun is not cut off by the time limit.
         head.body, head.headers = started, (*head.headers, _request_id())
+        exchange.on_close = self._cancel
         exchange.start(head)
         try:
             async for item in items:
@@ -417,11 +421,14 @@ class Call:
     def _late(self) -> None:
         if self._claim():
             self._exchange.reply(named_json.error_reply(named_json.deadline(self._application.timeout_seconds)))
-            if self._task is not None:
-                self._task.cancel()
+            self._cancel()
 
     def _gone(self) -> None:
-        if self._claim() and self._task is not None:
+        if self._claim():
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
             self._task.cancel()
 
 

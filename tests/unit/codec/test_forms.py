@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,8 @@ def test_a_text_part_is_text():
 
 def test_a_part_with_a_file_name_is_an_upload():
     body = multipart(
-        b'Content-Disposition: form-data; name="f"; filename="x.txt"\r\nContent-Type: Text/Plain; charset=x\r\n\r\ndata'
+        b'Content-Disposition: form-data; name="f"; filename="x.txt"\r\n'
+        b"Content-Type: Text/Plain; charset=x\r\n\r\ndata"
     )
     assert parse_multipart(TYPE, body) == {"f": [Upload(b"data", "x.txt", "text/plain")]}
 
@@ -31,7 +34,9 @@ def test_repeated_parts_are_kept_in_order():
 
 
 def test_text_is_read_in_its_charset():
-    body = multipart(b'Content-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset=latin-1\r\n\r\n\xe9')
+    body = multipart(
+        b'Content-Disposition: form-data; name="a"\r\nContent-Type: text/plain; charset=latin-1\r\n\r\n\xe9'
+    )
     assert parse_multipart(TYPE, body) == {"a": ["é"]}
 
 
@@ -60,10 +65,8 @@ def test_too_many_parts_are_refused():
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_parsed_or_refused(body):
-    try:
-        parse_multipart(TYPE, b"--XX\r\n" + body)
-    except DecodeError:
-        pass
+    with contextlib.suppress(DecodeError):
+        assert isinstance(parse_multipart(TYPE, b"--XX\r\n" + body), dict)
 
 
 def test_urlencoded_fields_keep_blanks_and_repeats():

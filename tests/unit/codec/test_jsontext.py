@@ -14,7 +14,9 @@ def expected(array: np.ndarray) -> bytes:
     return json.dumps(without_nan(array.tolist())).encode()
 
 
-@given(hnp.arrays(st.sampled_from(["f8", "f4", "f2", ">f8"]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0)))
+@given(
+    hnp.arrays(st.sampled_from(["f8", "f4", "f2", ">f8"]), hnp.array_shapes(min_dims=0, max_dims=3, min_side=0))
+)
 def test_a_float_array_reads_as_json_dumps_writes_it(array):
     assert dumps_array(array) == expected(array)
 
@@ -25,7 +27,8 @@ def test_an_integer_array_reads_as_json_dumps_writes_it(array):
 
 
 @pytest.mark.parametrize(
-    "number", [0.0, -0.0, 1e-4, 9.9e-5, 1e-5, 1e-7, 1e15, 1e16, 1e17, 1e22, 1e23, 5e-324, 1.7976931348623157e308, 0.1]
+    "number",
+    [0.0, -0.0, 1e-4, 9.9e-5, 1e-5, 1e-7, 1e15, 1e16, 1e17, 1e22, 1e23, 5e-324, 1.7976931348623157e308, 0.1],
 )
 def test_numbers_where_the_notations_part_ways(number):
     array = np.array([[number, 1.0], [2.0, -number]])
@@ -73,7 +76,9 @@ def depth(value) -> int:
 
 
 values = st.recursive(
-    st.integers() | st.text(alphabet='[]{}"\\ab'), lambda v: st.lists(v) | st.dictionaries(st.text("[{\"\\"), v), max_leaves=20
+    st.integers() | st.text(alphabet='[]{}"\\ab'),
+    lambda v: st.lists(v) | st.dictionaries(st.text('[{"\\'), v),
+    max_leaves=20,
 )
 
 

@@ -80,7 +80,15 @@ def test_a_model_with_arrays_is_written():
 
 @pytest.mark.parametrize(
     ("annotation", "value"),
-    [(int, "abc"), (str, 5), (Point, {"n": 1}), (list[int], 5), (dict, object()), (Any, object()), (np.ndarray, [[1], [1, 2]])],
+    [
+        (int, "abc"),
+        (str, 5),
+        (Point, {"n": 1}),
+        (list[int], 5),
+        (dict, object()),
+        (Any, object()),
+        (np.ndarray, [[1], [1, 2]]),
+    ],
 )
 def test_a_value_that_does_not_fit_is_the_authors_mistake(annotation, value):
     with pytest.raises(PredictError):

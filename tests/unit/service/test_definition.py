@@ -19,7 +19,9 @@ class Base:
     def warm(self): ...
 
 
-@tiffin.service(name="Other", labels={"a": "b"}, envs=[{"name": "K", "value": "v"}, {"name": "B", "stage": "build"}])
+@tiffin.service(
+    name="Other", labels={"a": "b"}, envs=[{"name": "K", "value": "v"}, {"name": "B", "stage": "build"}]
+)
 class Full(Base):
     """What it does."""
 
@@ -93,7 +95,9 @@ def test_a_command_of_ones_own_is_refused():
             def __command__(self): ...
 
 
-@pytest.mark.parametrize("name", ["to_asgi", "mount_asgi_app", "mount_wsgi_app", "add_asgi_middleware", "serve_http"])
+@pytest.mark.parametrize(
+    "name", ["to_asgi", "mount_asgi_app", "mount_wsgi_app", "add_asgi_middleware", "serve_http"]
+)
 def test_methods_of_later_versions_are_refused_by_name(name):
     with pytest.raises(ServiceError, match=name):
         getattr(Full, name)()

@@ -117,7 +117,9 @@ def test_an_instance_has_the_plain_method():
     assert inspect.iscoroutinefunction(methods.elsewhere)
 
 
-@pytest.mark.parametrize(("args", "kwargs", "sum_"), [((), {}, 4), ((5,), {}, 6), ((), {"x": 7}, 8), ((1, 1), {}, 2)])
+@pytest.mark.parametrize(
+    ("args", "kwargs", "sum_"), [((), {}, 4), ((5,), {}, 6), ((), {"x": 7}, 8), ((1, 1), {}, 2)]
+)
 def test_direct_calls_get_the_value_of_a_field_default(args, kwargs, sum_):
     assert Methods().with_field(*args, **kwargs) == sum_
 
