@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tiffin.errors import TiffinError
 from tiffin.protocol import seldon
@@ -339,3 +341,32 @@ def test_health_status_is_the_classes_own():
             return {"gpu": "ok"}
 
     assert ask(Model, "health_status") == (200, b'{"jsonData":{"gpu":"ok"},%b}\n' % M)
+
+
+FIELDS = (
+    *("data", "ndarray", "tensor", "shape", "values", "names", "meta", "tags", "metrics", "requestPath"),
+    *("puid", "strData", "binData", "jsonData", "reward", "request", "response", "truth", "routing"),
+)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(FIELDS), inner, max_size=3),
+    max_leaves=10,
+)
+VALID = st.fixed_dictionaries(
+    {
+        "data": st.fixed_dictionaries({"ndarray": st.lists(JSON, max_size=3)})
+        | st.fixed_dictionaries({"tensor": JSON})
+    },
+    optional={"meta": JSON},
+)
+
+
+@given(
+    st.sampled_from(["predict", "transform_input", "transform_output", "route", "aggregate", "send_feedback"]),
+    JSON | VALID | st.lists(VALID, max_size=2),
+)
+def test_whatever_the_document_the_answer_is_no_server_error(verb, document):
+    document = seldon.parse(json.dumps(document).encode())
+    status, body = ask(Nothing, verb, document)
+    assert status in (200, 400)
+    json.loads(body)
