@@ -86,11 +86,9 @@ def create(data: DataDirectory, *, host: str, port: int) -> Run:
     directory = make_directory(data.run / name)
     for part in ("replicas", "envoy"):
         make_directory(directory / part)
-    sockets = directory / "sockets"
-    if len(os.fsencode(sockets)) <= LONGEST_SOCKET_DIRECTORY:
-        make_directory(sockets)
-    else:
-        sockets = Path(tempfile.mkdtemp(prefix="tiffin-"))
+    sockets = _sockets_of(directory)
+    # The name is a new one: a directory that somebody else made there is not used.
+    sockets.mkdir(mode=0o700)
     owner = processes.identify(os.getpid())
     assert owner is not None
     state = State(owner=owner, host=host, port=port, sockets=str(sockets))
@@ -142,9 +140,17 @@ def clear(directory: Path, state: State | None, *, grace_seconds: float = STOP_G
     return len(stopped)
 
 
+def _sockets_of(directory: Path) -> Path:
+    """Where a run's sockets go; known from the run's name, so that it is found without a state."""
+    sockets = directory / "sockets"
+    if len(os.fsencode(sockets)) <= LONGEST_SOCKET_DIRECTORY:
+        return sockets
+    return Path(tempfile.gettempdir(), f"tiffin-{directory.name}")
+
+
 def _remove(directory: Path, state: State | None) -> None:
-    if state is not None and Path(state.sockets).parent != directory:
-        shutil.rmtree(state.sockets, ignore_errors=True)
+    for sockets in {_sockets_of(directory), Path(state.sockets) if state else _sockets_of(directory)}:
+        shutil.rmtree(sockets, ignore_errors=True)
     shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -44,11 +44,13 @@ def test_a_run_whose_owner_is_gone_is_not_alive_and_is_cleared(tmp_path: Path) -
 def test_a_run_killed_before_it_wrote_its_state_is_cleared_too(tmp_path: Path) -> None:
     data, run = created(tmp_path)
     (run.directory / "state.json").write_text("{")
+    assert run.sockets.is_dir()
     ((directory, state),) = runs.found(data)
     assert state is None
     assert not runs.is_alive(state)
     runs.clear(directory, state, grace_seconds=0)
     assert runs.found(data) == []
+    assert not run.sockets.exists()
 
 
 def test_sockets_move_to_the_temporary_directory_when_their_path_would_be_too_long(tmp_path: Path) -> None:
