@@ -262,7 +262,9 @@ def checked_metadata(found: Any, at: str) -> dict[str, Any]:
             raise BadMetadata(f"expected {', '.join(kinds)}, found {field!r}", at=at)
         kind, said = kinds[field]
         inner = str if field == "versions" else dict
-        if not isinstance(value, kind) or (kind is list and not all(isinstance(item, inner) for item in value)):
+        if not isinstance(value, kind) or (
+            isinstance(value, list) and not all(isinstance(item, inner) for item in value)
+        ):
             raise BadMetadata(f"expected {said}, found {value!r}", at=f"{at} {field}")
     return found
 
