@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tiffin.codec.files import Scratch
+from tiffin.codec.inputs import Arguments
 from tiffin.errors import CallError, ServiceError, TiffinError, TooManyCalls
 from tiffin.protocol import named_json
 from tiffin.protocol.reply import JSON, Reply
@@ -231,6 +232,10 @@ class ServiceApplication:
         """One call less."""
         self._in_flight -= 1
 
+    def bind(self, method: Method, arguments: Arguments) -> Callable[[], Any]:
+        """A function that makes the call."""
+        return partial(method.func, self._instance, *arguments.args, **arguments.kwargs)
+
     @property
     def instance(self) -> Any:
         """The service's instance."""
@@ -252,10 +257,13 @@ class ServiceApplication:
         return await self.loop.run_in_executor(self._pool, function, *arguments)
 
 
-async def submit(application: ServiceApplication, method: Method, function: Callable[[], Any]) -> Any:
-    """Make one call of a batchable method: the place where calls are to be joined."""
-    result = function() if method.kind == "async" else await application.in_pool(function)
-    return await result if inspect.isawaitable(result) else result
+async def submit(application: ServiceApplication, method: Method, arguments: Arguments) -> Any:
+    """Make one call of a batchable method: the place where calls are to be joined.
+
+    The batch is the one argument that is not the context: ``args[0]``, or the only other one in ``kwargs``.
+    """
+    call = application.bind(method, arguments)
+    return await call() if method.kind == "async" else await application.in_pool(call)
 
 
 class Call:
@@ -288,7 +296,8 @@ class Call:
             self._back(None)
             return
         try:
-            reply = named_json.encode(self._method, self._bound()(), self._response())
+            value = self._application.bind(self._method, self._arguments())()
+            reply = named_json.encode(self._method, value, self._response())
         except BaseException as error:
             reply = self._failed(error)
         self._back(reply)
@@ -322,24 +331,24 @@ class Call:
 
     async def _reply(self) -> Reply:
         method, application = self._method, self._application
-        bound = await self._decoded()
+        arguments = await self._decoded()
         if method.batchable:
-            value = await submit(application, method, bound)
+            value = await submit(application, method, arguments)
         else:
-            value = await bound()
+            value = await application.bind(method, arguments)()
         if isinstance(value, os.PathLike):
             return await application.in_pool(named_json.encode, method, value, self._response())  # type: ignore[no-any-return]
         return named_json.encode(method, value, self._response())
 
-    async def _decoded(self) -> Callable[[], Any]:
+    async def _decoded(self) -> Arguments:
         if len(self._exchange.body) < _LARGE_BODY:
-            return self._bound()
-        return await self._application.in_pool(self._bound)  # type: ignore[no-any-return]
+            return self._arguments()
+        return await self._application.in_pool(self._arguments)  # type: ignore[no-any-return]
 
     async def _stream(self) -> None:
         """Send items as they come; what goes wrong before the first one still gets a status of its own."""
         output, exchange = self._method.output, self._exchange
-        bound = await self._decoded()
+        bound = self._application.bind(self._method, await self._decoded())
         items: Any = bound() if self._method.kind == "async-generator" else self._from_thread(bound())
         first = await anext(items, _NOTHING)
         started = output.chunk(first) if first is not _NOTHING else b""
@@ -378,19 +387,18 @@ class Call:
 
     # Both
 
-    def _bound(self) -> Callable[[], Any]:
-        """Decode the request: a function that makes the call."""
+    def _arguments(self) -> Arguments:
+        """Decode the request, and add the context."""
         method, exchange = self._method, self._exchange
-        args, kwargs = named_json.decode(
+        arguments = named_json.decode(
             method, exchange.head, exchange.body, self._scratch, max_nesting=self._application.max_nesting
         )
         if method.context_name is not None:
             request = context.Request(exchange.head, exchange.body)
             state = self._application.service.context.state
             self._context = context.Context(state, request, scratch=self._scratch)
-            kwargs[method.context_name] = self._context
-        instance, func = self._application.instance, method.func
-        return lambda: func(instance, *args, **kwargs)
+            arguments.kwargs[method.context_name] = self._context
+        return arguments
 
     def _response(self) -> context.Response | None:
         return None if self._context is None else self._context.response

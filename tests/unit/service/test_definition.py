@@ -77,7 +77,7 @@ def test_a_service_is_decorated_once():
 def test_an_unknown_option_names_the_nearest():
     with pytest.raises(ServiceError, match="did you mean 'traffic'"):
 
-        @tiffin.service(trafic={"timeout": 3})
+        @tiffin.service(traffix={"timeout": 3})
         class Typo: ...
 
 

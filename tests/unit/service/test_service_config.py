@@ -63,10 +63,10 @@ def test_a_wrong_value_is_refused_by_its_path(config, path, is_strict):
 @pytest.mark.parametrize(
     ("config", "path", "near"),
     [
-        ({"trafic": {}}, "trafic", "traffic"),
+        ({"traffix": {}}, "traffix", "traffic"),
         ({"traffic": {"timeuot": 3}}, "traffic.timeuot", "timeout"),
         ({"resources": {"cpus": 3}}, "resources.cpus", "cpu"),
-        ({"lables": {}}, "lables", "labels"),
+        ({"labelz": {}}, "labelz", "labels"),
     ],
 )
 def test_an_unknown_option_is_an_error_that_knows_better_or_a_warning(config, path, near):
