@@ -61,7 +61,8 @@ def decode(endpoint: Endpoint, head: Head, body: bytes, scratch: Scratch, *, max
     media_type = content_type.partition(b";")[0].strip().lower()
     if media_type == b"multipart/form-data":
         return endpoint.input.from_form(parse_multipart(content_type, body), scratch)
-    if media_type == b"application/x-www-form-urlencoded":
+    # ``curl -d '{...}'`` calls its body a form unless told otherwise; no form begins so.
+    if media_type == b"application/x-www-form-urlencoded" and not body.startswith((b"{", b"[")):
         return endpoint.input.from_form(parse_urlencoded(body), scratch)
     if media_type == PICKLE:
         raise PickleRefused("application/vnd.bentoml+pickle is not allowed in main server")

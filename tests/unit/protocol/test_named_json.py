@@ -127,6 +127,7 @@ def answer(name: str, body: bytes | dict, content_type: bytes = JSON):
         ("add", {"a": 1}, b"strange/type", b"3"),
         ("add", {"a": 1}, b"application/json; charset=utf-8", b"3"),
         ("add", b"a=1&b=5", FORM, b"6"),
+        ("add", {"a": 1}, FORM, b"3"),
         ("add", b'--X\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--X--\r\n',
          b"multipart/form-data; boundary=X", b"3"),
         ("unannotated", {"v": {"a": 1.0, "b": [1, 2]}}, JSON, b'{"a": 1.0, "b": [1, 2]}'),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import weakref
 from typing import Any
 
@@ -81,7 +82,7 @@ def _endpoint(method: Any) -> Endpoint:
         method.func,
         route=method.route,
         input_spec=_written(method.input_spec, "Input"),
-        output_spec=None,
+        output_spec=_written_output(method),
         batchable=method.batchable,
         batch_dim=method.batch_dim,
         max_batch_size=method.max_batch_size,
@@ -89,6 +90,14 @@ def _endpoint(method: Any) -> Endpoint:
     )
     endpoint.name = method.name
     return endpoint
+
+
+def _written_output(method: Any) -> Any:
+    """The model the author gave as ``output_spec``, told from a derived one by what the signature leaves open."""
+    annotation = inspect.signature(method.func).return_annotation
+    if annotation is not inspect.Signature.empty or "root" in method.output_spec.model_fields:
+        return None
+    return _written(method.output_spec, "Output")
 
 
 def _written(model: Any, derived: str) -> Any:
