@@ -58,6 +58,7 @@ def load(
                 "-t1",
                 f"-c{connections}",
                 f"-d{max(1, round(seconds))}s",
+                "--timeout=30s",
                 "-s",
                 str(HERE / "post.lua"),
                 url,
@@ -72,7 +73,8 @@ def load(
         raise RuntimeError(f"the loader gave no result:\n{done.stdout}\n{done.stderr}")
     found = json.loads(result)
     if found["failed"]:
-        raise RuntimeError(f"{found['failed']} of {found['requests']} requests to {url} failed")
+        kinds = f" ({found['errors']})" if "errors" in found else ""
+        raise RuntimeError(f"{found['failed']} of {found['requests']} requests to {url} failed{kinds}")
     return Round(found["requests"] / found["seconds"], found["p50_ms"], found["p99_ms"])
 
 
