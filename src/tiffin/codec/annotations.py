@@ -39,6 +39,7 @@ _ITERATORS = (
 
 def adapt(annotation: Any) -> Any:
     """The annotation with our schemas in the places pydantic reads: also inside unions and containers."""
+    annotation = _unaliased(annotation)
     origin = get_origin(annotation)
     if origin is Annotated:
         source, *metadata = get_args(annotation)
@@ -60,7 +61,27 @@ def _rebuild(annotation: Any, arguments: tuple[Any, ...]) -> Any:
     )
 
 
+def _unaliased(annotation: Any) -> Any:
+    """What a ``type`` statement stands for, where it stands for something with our types in it.
+
+    ``numpy.typing.NDArray[numpy.float32]`` is one in newer numpy.
+    """
+    alias = get_origin(annotation) or annotation
+    if type(alias).__name__ != "TypeAliasType":
+        return annotation
+    value, arguments = alias.__value__, get_args(annotation)
+    value = value[arguments] if arguments and getattr(value, "__parameters__", ()) else value
+    # An alias that names itself, as JSON's would, must stay one: pydantic knows where to stop.
+    return value if _is_ours(value) else annotation
+
+
+def _is_ours(source: Any) -> bool:
+    source = get_args(source)[0] if get_origin(source) is Annotated else source
+    return any(recognises(source) for recognises, _ in _TABLE)
+
+
 def _adapt_one(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
+    source = _unaliased(source)
     if any(isinstance(m, (TensorSchema, FileSchema, PILImageEncoder)) for m in metadata):
         return source, metadata
     for recognises, make in _TABLE:

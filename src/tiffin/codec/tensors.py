@@ -87,7 +87,8 @@ def _numpy(schema: TensorSchema, value: Any) -> Any:
         if array.dtype.kind == "O":
             _refuse_objects(array)
     else:
-        array = numpy.array(value, dtype=schema.dtype)
+        with numpy.errstate(over="ignore", invalid="ignore"):  # too large for the dtype is infinite, silently
+            array = numpy.array(value, dtype=schema.dtype)
     return array if schema.shape is None else array.reshape(schema.shape)
 
 

@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, Optional
 
@@ -149,6 +150,11 @@ def test_an_array_gets_its_dtype_and_shape(annotation, sent, dtype, shape):
 def test_an_array_that_does_not_fit_is_the_callers_mistake(annotation, sent):
     with pytest.raises(ValidationError):
         take({"x": sent}, Parameter("x", annotation))
+
+
+def test_a_number_too_large_for_its_dtype_is_infinite():
+    array = take({"x": [1e300]}, Parameter("x", Annotated[np.ndarray, DType("float32")])).kwargs["x"]
+    assert np.isinf(array).all()
 
 
 def test_null_in_an_array_reaches_the_method():
@@ -422,3 +428,12 @@ def test_a_root_input_says_so():
 )
 def test_the_media_type_follows_from_the_annotation(parameter, media_type):
     assert Input((parameter,)).media_type == media_type
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the type statement came with Python 3.12")
+def test_a_type_statement_stands_for_what_it_names():
+    names: dict[str, Any] = {"np": np, "Annotated": Annotated, "DType": DType}
+    exec('type Batch = Annotated[np.ndarray, DType("float32")]\ntype Json = list[Json] | int', names)
+    kwargs = take({"x": [1], "j": [[1]]}, Parameter("x", names["Batch"]), Parameter("j", names["Json"])).kwargs
+    assert kwargs["x"].dtype == np.float32
+    assert kwargs["j"] == [[1]]
