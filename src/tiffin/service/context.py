@@ -12,8 +12,10 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from types import SimpleNamespace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NoReturn, Protocol
 from urllib.parse import parse_qsl, urlsplit
+
+from tiffin.errors import ServiceError
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +96,11 @@ class Request:
         return urlsplit(f"http://{self.headers.get('host', 'localhost')}{self._path}{query}")
 
     @property
+    def client(self) -> None:
+        """The caller's address; ``None``, as the gateway stands between. It may add ``x-forwarded-for``."""
+        return
+
+    @property
     def query_params(self) -> dict[str, str]:
         """Query parameters; the last one of a name wins."""
         return dict(parse_qsl(self._query, keep_blank_values=True))
@@ -158,6 +165,14 @@ class Response:
     def metadata(self) -> Headers:
         """The headers."""
         return self.headers
+
+    @property
+    def background(self) -> NoReturn:
+        """Not part of this version; raises ServiceError."""
+        raise ServiceError(
+            "ctx.response.background is not part of this version of Tiffin",
+            hint="start a task or a thread of your own in the service's __init__, and hand it the work",
+        )
 
     def set_cookie(self, key: str, value: str, **options: Any) -> None:
         """Set a cookie; options are the fields of ``Cookie``."""

@@ -180,6 +180,27 @@ class Service(Generic[T]):
             warnings=self.warnings,
         )
 
+    @property
+    def openapi_spec(self) -> dict[str, Any]:
+        """The OpenAPI document, as ``/docs.json`` gives it."""
+        from tiffin.service.openapi import document
+
+        return document(self)
+
+    @property
+    def import_string(self) -> str:
+        """``module:Class``."""
+        return f"{self.inner.__module__}:{self.inner.__name__}"
+
+    @property
+    def url(self) -> None:
+        """Where the service is served as a dependency; always ``None``, as dependencies run in process."""
+        return
+
+    def get_hosts(self) -> NoReturn:
+        """Not part of this version; raises ServiceError."""
+        _refuse("Service.get_hosts", "dependencies run in the process that uses them")
+
     def to_asgi(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not part of this version; raises ServiceError."""
         _refuse("Service.to_asgi", "run `tiffin serve`, or call the methods of an instance")

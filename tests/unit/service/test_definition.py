@@ -96,7 +96,7 @@ def test_a_command_of_ones_own_is_refused():
 
 
 @pytest.mark.parametrize(
-    "name", ["to_asgi", "mount_asgi_app", "mount_wsgi_app", "add_asgi_middleware", "serve_http"]
+    "name", ["to_asgi", "mount_asgi_app", "mount_wsgi_app", "add_asgi_middleware", "serve_http", "get_hosts"]
 )
 def test_methods_of_later_versions_are_refused_by_name(name):
     with pytest.raises(ServiceError, match=name):
@@ -141,6 +141,12 @@ def test_the_description_is_what_the_platform_reads():
     assert found.environment == {"K": "v"}
     assert found.labels == {"a": "b"}
     assert found.timeout_seconds == 60
+
+
+def test_a_service_knows_where_it_comes_from():
+    assert Full.import_string == f"{__name__}:Full"
+    assert Full.url is None
+    assert Full.openapi_spec["info"]["title"] == "Other"
 
 
 def test_an_image_recipe_is_recorded_with_a_warning():
