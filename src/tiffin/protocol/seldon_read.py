@@ -200,7 +200,10 @@ def _read_tensor(tensor: Any, at: str, bounds: Bounds) -> Array:
             f" found {array.size}",
             at=f"{at}.values",
         )
-    return array.reshape(shape)
+    try:
+        return array.reshape(shape)
+    except ValueError as error:  # No elements, and yet more than numpy has room for: [0, 2**62, 2**62].
+        raise DecodeError(f"expected smaller dimensions, found {brief(shape)}", at=f"{at}.shape") from error
 
 
 def _array_of(values: list[Any], at: str, bounds: Bounds) -> Array:

@@ -37,6 +37,15 @@ _FORGIVEN_AFTER_SECONDS = 60.0
 _STOPS = (signal.SIGTERM, signal.SIGINT)
 
 
+class _ToldToLeave(BaseException):
+    """Not SystemExit, which would be taken for the author's when it comes in the middle of an import."""
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """Told to stop before there is a worker that drains: importing and loading may take long, so leave at once."""
+    raise _ToldToLeave
+
+
 def run(spec: ReplicaSpec, *, announce: Callable[[str], None] = lambda address: None) -> int:
     """Run a replica to its end; the exit code: 0 drained, 3 could not start.
 
@@ -55,9 +64,13 @@ def run(spec: ReplicaSpec, *, announce: Callable[[str], None] = lambda address: 
         announce(address)
 
     try:
+        for number in _STOPS:
+            signal.signal(number, _leave)
         if workers == 1:
             return serve(spec, sockets, on_ready=ready)
         return Supervisor(spec, sockets, workers, ready).run()
+    except _ToldToLeave:
+        return OK
     finally:
         for sock in sockets:
             sock.close()
@@ -126,9 +139,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Look after the workers until told to stop, or until one cannot start."""
-        # Told to stop while loading: nobody was promised anything, and the sockets are put away on the way out.
-        for number in _STOPS:
-            signal.signal(number, lambda number, frame: sys.exit(OK))
         try:
             self._application = self._load_before_fork()
         except TiffinError as error:
