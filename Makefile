@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
-.PHONY: install-test
+.PHONY: install-test fuzz
 
 # Set PYTHON to use another interpreter: make test PYTHON=python3.13
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -42,6 +42,9 @@ check: $(STAMPS)/test $(STAMPS)/check ## Lint, types, layers, spelling; changes 
 format: $(STAMPS)/check ## Put the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: install-test ## Fuzz the protocols with atheris, SECONDS=60 for each target
+	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
 
 bench: $(STAMPS)/bench ## Measure Tiffin against a hand-written FastAPI server
 	@$(BIN)/python bench/run.py
