@@ -26,8 +26,8 @@ class Application(Protocol):
     def render_error(self, path: str, error: TiffinError) -> Reply:
         """An error in the style of the protocol that ``path`` belongs to."""
 
-    def use(self, metrics: Metrics) -> None:
-        """Where to count; called before ``load``."""
+    def use(self, metrics: Metrics, worker: int = 0) -> None:
+        """Where to count, and which worker this is, from 0; called before ``load``."""
 
     def load(self) -> None:
         """Load and warm up; raises AuthorError. When it returns, the replica is ready."""

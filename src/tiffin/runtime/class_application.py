@@ -107,7 +107,7 @@ class ClassApplication:
 
     # -- life ----------------------------------------------------------------------------------------------
 
-    def use(self, metrics: Metrics) -> None:
+    def use(self, metrics: Metrics, worker: int = 0) -> None:
         """Nothing is counted there beyond what the worker counts; the class's own metrics have a page entry."""
 
     def load(self) -> None:

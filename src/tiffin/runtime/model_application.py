@@ -54,7 +54,7 @@ class ModelApplication:
 
     # -- life ----------------------------------------------------------------------------------------------
 
-    def use(self, metrics: Metrics) -> None:
+    def use(self, metrics: Metrics, worker: int = 0) -> None:
         """Where to count batches; given by the worker before ``start``."""
         self._metrics = metrics
 
@@ -182,7 +182,8 @@ class ModelApplication:
 
     def _submit(self, exchange: Exchange, call: TensorCall, write: Any) -> None:
         assert self._runner is not None
-        call.arrays = self._model.conform(call.names, call.arrays)  # type: ignore[union-attr]
+        assert self._model is not None
+        call.arrays = self._model.conform(call.names, call.arrays)
         call.exchange = exchange
         call.write = write
         exchange.on_close = call.cancel
@@ -195,7 +196,7 @@ class ModelApplication:
         try:
             if isinstance(outcome, TiffinError):
                 raise outcome
-            reply = call.write(call, outcome)  # type: ignore[misc]
+            reply = call.write(call, outcome)
         except TiffinError as error:
             if not isinstance(error, CallError):
                 log.error("a predict failed: %s", error, exc_info=error.__cause__)

@@ -28,6 +28,7 @@ from tiffin.protocol import named_json
 from tiffin.protocol.reply import JSON, Reply
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.value_batches import ValueBatches
 from tiffin.service import context, loading, pages
 from tiffin.service.definition import Service
 from tiffin.service.dependency import SyncMethods
@@ -71,19 +72,26 @@ class ServiceApplication:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._deferred = False
+        self._metrics: Metrics | None = None
+        self._worker = 0
+        self._batches: dict[str, ValueBatches] = {}
 
     # -- life ----------------------------------------------------------------------------------------------
 
-    def use(self, metrics: Metrics) -> None:
-        """Calls are counted by the worker."""
+    def use(self, metrics: Metrics, worker: int = 0) -> None:
+        """Where to count batches, and which worker this is (from 0; a service's code counts from 1)."""
+        self._metrics = metrics
+        self._worker = worker
+        context.server_context.worker_index = worker + 1
 
     def load(self) -> None:
         """Run the deployment hooks and make the instance, and those of the services it depends on."""
         for warning in self.service.warnings:
             log.warning("%s: %s", self.service.name, warning)
-        for service in self.service.all_services().values():
-            for name in service.hooks("deployment"):
-                self._run(getattr(service.inner, name), f"{service.name}.{name}")
+        if self._worker == 0:
+            for service in self.service.all_services().values():
+                for name in service.hooks("deployment"):
+                    self._run(getattr(service.inner, name), f"{service.name}.{name}")
         self._make()
 
     def _make(self) -> None:
@@ -236,6 +244,18 @@ class ServiceApplication:
         """A function that makes the call."""
         return partial(method.func, self._instance, *arguments.args, **arguments.kwargs)
 
+    def batches(self, method: Method) -> ValueBatches:
+        """Where calls of a batchable method wait for each other."""
+        found = self._batches.get(method.name)
+        if found is None:
+            found = self._batches[method.name] = ValueBatches(
+                max_items=method.max_batch_size,
+                max_wait_seconds=method.max_latency_ms / 1000,
+                dimensions=method.batch_dim,
+                metrics=self._metrics,
+            )
+        return found
+
     @property
     def instance(self) -> Any:
         """The service's instance."""
@@ -258,12 +278,23 @@ class ServiceApplication:
 
 
 async def submit(application: ServiceApplication, method: Method, arguments: Arguments) -> Any:
-    """Make one call of a batchable method: the place where calls are to be joined.
+    """Make one call of a batchable method, together with others that wait.
 
-    The batch is the one argument that is not the context: ``args[0]``, or the only other one in ``kwargs``.
+    The batch is the one argument that is not the context: ``args[0]``, or the only other one in ``kwargs``. The
+    context a method sees is that of the batch's first call.
     """
-    call = application.bind(method, arguments)
-    return await call() if method.kind == "async" else await application.in_pool(call)
+    name = next((key for key in arguments.kwargs if key != method.context_name), None)
+    value = arguments.kwargs[name] if name is not None else arguments.args[0]
+
+    async def ask(batch: Any) -> Any:
+        if name is not None:
+            joined = Arguments((), {**arguments.kwargs, name: batch})
+        else:
+            joined = Arguments((batch,), arguments.kwargs)
+        call = application.bind(method, joined)
+        return await call() if method.kind == "async" else await application.in_pool(call)
+
+    return await application.batches(method).submit(value, ask)
 
 
 class Call:

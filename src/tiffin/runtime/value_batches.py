@@ -24,10 +24,11 @@ Ask = Callable[[Any], Awaitable[Any]]
 class _Waiting:
     """One call's value and what becomes of it."""
 
-    __slots__ = ("cancelled", "future", "group", "nbytes", "queued", "rows", "value")
+    __slots__ = ("ask", "cancelled", "future", "group", "nbytes", "queued", "rows", "value")
 
-    def __init__(self, value: Any, group: Hashable, rows: int, future: asyncio.Future[Any]) -> None:
+    def __init__(self, value: Any, ask: Ask, group: Hashable, rows: int, future: asyncio.Future[Any]) -> None:
         self.value = value
+        self.ask = ask
         self.group = group
         self.rows = rows
         self.nbytes = int(getattr(value, "nbytes", 0)) if hasattr(value, "dtype") else 0
@@ -40,7 +41,6 @@ class ValueBatches:
     """The waiting calls of one method of one worker; at most one batch is being answered at a time.
 
     Args:
-        ask: calls the method with a batch.
         max_items: most items in a batch; a larger call is cut and put together again.
         max_wait_seconds: a call that has waited longer is refused: its caller has given up by then.
         dimensions: the dimension that grows, of the input and of the output.
@@ -48,14 +48,12 @@ class ValueBatches:
 
     def __init__(
         self,
-        ask: Ask,
         *,
         max_items: int,
         max_wait_seconds: float,
         dimensions: tuple[int, int] = (0, 0),
         metrics: Metrics | None = None,
     ) -> None:
-        self._ask = ask
         self._max_items = max_items
         self._max_wait = max_wait_seconds
         self._in, self._out = dimensions
@@ -63,8 +61,10 @@ class ValueBatches:
         self._batcher: Batcher[_Waiting] = Batcher(max_items, MAX_BYTES)
         self._task: asyncio.Task[None] | None = None
 
-    async def submit(self, value: Any) -> Any:
+    async def submit(self, value: Any, ask: Ask) -> Any:
         """The method's answer for one call's value.
+
+        ``ask`` calls the method with a value; a batch is asked with that of its first call.
 
         Raises:
             PredictError: the method gave another number of items than it got.
@@ -72,14 +72,15 @@ class ValueBatches:
         """
         count = length(value, self._in)
         if count <= self._max_items:
-            return await self._wait(value, count)
+            return await self._wait(value, ask, count)
         steps = range(0, count, self._max_items)
         parts = [cut(value, self._in, start, min(start + self._max_items, count)) for start in steps]
-        answers = await asyncio.gather(*(self._wait(part, length(part, self._in)) for part in parts))
+        answers = await asyncio.gather(*(self._wait(part, ask, length(part, self._in)) for part in parts))
         return join(answers, self._out)
 
-    async def _wait(self, value: Any, count: int) -> Any:
-        item = _Waiting(value, group_of(value, self._in), count, asyncio.get_running_loop().create_future())
+    async def _wait(self, value: Any, ask: Ask, count: int) -> Any:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        item = _Waiting(value, ask, group_of(value, self._in), count, future)
         self._batcher.add(item)
         if self._task is None:
             self._task = asyncio.create_task(self._work())
@@ -94,7 +95,8 @@ class ValueBatches:
         try:
             await asyncio.sleep(0)  # What the loop has read in this turn belongs to the first batch.
             while True:
-                while self._batcher.lingers(time.perf_counter()):
+                # Not an event: each turn of the loop reads the sockets, which is where company comes from.
+                while self._batcher.lingers(time.perf_counter()):  # noqa: ASYNC110
                     await asyncio.sleep(0)
                 batch = self._batcher.take()
                 if not batch:
@@ -119,13 +121,14 @@ class ValueBatches:
 
     async def _answer(self, batch: Sequence[_Waiting]) -> None:
         try:
-            if len(batch) == 1:
-                _settle(batch[0], await self._ask(batch[0].value))
-                return
-            answer = await self._ask(join([item.value for item in batch], self._in))
+            value = batch[0].value if len(batch) == 1 else join([item.value for item in batch], self._in)
+            answer = await batch[0].ask(value)
             total = sum(item.rows for item in batch)
             if length(answer, self._out) != total:
                 raise PredictError(f"expected {total} items from a batch, found {length(answer, self._out)}")
+            if len(batch) == 1:
+                _settle(batch[0], answer)
+                return
         except Exception as error:
             if len(batch) == 1:
                 _settle(batch[0], error)
@@ -169,7 +172,9 @@ def length(value: Any, dimension: int) -> int:
     try:
         return int(shape[dimension]) if shape is not None else len(value)
     except (TypeError, IndexError):
-        raise PredictError(f"expected a batch (a list, an array or a dataframe), found {type(value).__name__}") from None
+        raise PredictError(
+            f"expected a batch (a list, an array or a dataframe), found {type(value).__name__}"
+        ) from None
 
 
 def join(values: Sequence[Any], dimension: int) -> Any:

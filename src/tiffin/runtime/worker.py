@@ -60,7 +60,7 @@ class Worker:
         table = RouteTable([*self._health(), *application.endpoints()])
         labels = {"namespace": spec.namespace, "deployment": spec.deployment}
         self._metrics = Metrics(table.endpoints, memory, index, labels)
-        application.use(self._metrics)
+        application.use(self._metrics, index)
         self._server = Server(
             application, table, spec.limits, self._metrics, timeout_seconds=spec.component.timeout_seconds
         )
