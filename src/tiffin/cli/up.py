@@ -56,5 +56,7 @@ def show(report: local.Report) -> None:
             print(f"  {url}")
         if served.curl:
             print(f"\n  {served.curl}")
+            if not served.curl_is_complete:
+                print("  (its form is right; the values are yours to fill in)")
     print(flush=True)
     output.say(f"serving on {report.gateway}; logs are in {report.logs}; Ctrl-C stops it")

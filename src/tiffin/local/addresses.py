@@ -13,11 +13,19 @@ from tiffin.spec import Deployment, Route
 
 
 class Example(msgspec.Struct, frozen=True):
-    """A request that a replica says it answers: its own path, headers, and a JSON body (``None``: a GET)."""
+    """A request that a replica says it answers: its own path, headers, and a JSON body (``None``: a GET).
+
+    ``is_complete`` is false when only its form is known, and the values are for the caller to fill in.
+    """
 
     path: str
     headers: dict[str, str] = {}
     body: Any = None
+    is_complete: bool = True
+
+
+SELDON_FORM = Example("/api/v1.0/predictions", body={"data": {"ndarray": [[0.0]]}}, is_complete=False)
+"""What every Seldon-style class takes the form of; the numbers are its author's."""
 
 
 def base_url(host: str, port: int) -> str:

@@ -36,6 +36,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     main_urls: tuple[str, ...]
     urls: tuple[str, ...]
     curl: str | None
+    curl_is_complete: bool = True
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -179,6 +180,8 @@ async def _report(target: Target, run: runs.Run, warnings: list[str]) -> Report:
             if replica.deployment is deployment and replica.is_ready:
                 example = await replica.example()
                 break
+        if example is None and deployment.protocol == "seldon":
+            example = addresses.SELDON_FORM
         served.append(
             Served(
                 deployment=deployment.key,
@@ -186,6 +189,7 @@ async def _report(target: Target, run: runs.Run, warnings: list[str]) -> Report:
                 main_urls=tuple(addresses.main_urls(deployment, base)),
                 urls=tuple(addresses.urls(deployment, base)),
                 curl=addresses.curl(deployment, base, example),
+                curl_is_complete=example is None or example.is_complete,
             )
         )
     return Report(

@@ -23,11 +23,13 @@ _SAMPLES: dict[str, Any] = {
 
 
 def example_of(service: Service[Any]) -> dict[str, Any] | None:
-    """A request for the first endpoint that takes JSON: path, headers, body; ``None`` without one."""
+    """A request for the first endpoint that takes JSON, and whether its values are known; ``None`` without one."""
     for endpoint in service.apis.values():
         if endpoint.input.media_type == "application/json":
             path = service.route_of(endpoint)
-            return {"path": path, "headers": {"content-type": "application/json"}, "body": sample_of(endpoint)}
+            headers = {"content-type": "application/json"}
+            complete = _is_known(endpoint.schema()["input"])
+            return {"path": path, "headers": headers, "body": sample_of(endpoint), "is_complete": complete}
     return None
 
 
@@ -35,6 +37,17 @@ def sample_of(endpoint: Endpoint) -> Any:
     """A value for the endpoint's input: right in its types; what the method wants, only its author knows."""
     schema = endpoint.schema()["input"]
     return _sample(schema)
+
+
+def _is_known(schema: dict[str, Any]) -> bool:
+    """Whether the types say enough for a sample to be taken: an array without a shape does not."""
+    if any(word in schema for word in ("example", "default", "const", "examples", "enum")):
+        return True
+    if schema.get("type") == "tensor" and not schema.get("shape"):
+        return False
+    if schema.get("type") == "dataframe" and not schema.get("columns"):
+        return False
+    return all(_is_known(inner) for inner in schema.get("properties", {}).values())
 
 
 def _sample(schema: dict[str, Any]) -> Any:
