@@ -17,7 +17,8 @@ MODEL = Table(4, dtype=np.float64)
 REFUSED = object()
 
 # What a replica ignores too; any other warning would go to its log for every such request.
-warnings.filterwarnings("ignore", "overflow encountered in cast", RuntimeWarning)
+warnings.simplefilter("error")
+warnings.filterwarnings("ignore", "(overflow|invalid value) encountered in cast", RuntimeWarning)
 
 
 def judged(work: Callable[[], Any]) -> Any:

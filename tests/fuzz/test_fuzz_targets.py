@@ -35,7 +35,7 @@ def overflow_to_infinity_is_ignored(recwarn: pytest.WarningsRecorder) -> Iterato
 
     sys.path.insert(0, str(HERE))
     warnings.filterwarnings("error")
-    warnings.filterwarnings("ignore", "overflow encountered in cast", RuntimeWarning)
+    warnings.filterwarnings("ignore", "(overflow|invalid value) encountered in cast", RuntimeWarning)
     yield
     sys.path.remove(str(HERE))
 

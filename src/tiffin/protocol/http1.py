@@ -8,6 +8,7 @@ a missing or repeated Host.
 
 from __future__ import annotations
 
+import re
 from http import HTTPStatus
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +26,7 @@ UNTIL_CLOSE = -1
 
 _REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
 _SINGLE = frozenset((b"content-length", b"host", b"transfer-encoding", b"content-type"))
+_TRAILER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
 _HEX = frozenset(b"0123456789abcdefABCDEF")
 
 
@@ -64,6 +66,8 @@ def parse_head(block: bytes, *, max_headers: int) -> Head:
         HeadTooLarge: more than ``max_headers`` header lines.
         NotImplementedHere: a transfer coding other than ``chunked``.
     """
+    if block.find(END_OF_HEAD) != len(block) - len(END_OF_HEAD):
+        raise DecodeError("expected one request head, with its empty line at the end")
     lines = block.count(b"\r\n") - 2
     if lines > max_headers:
         raise HeadTooLarge(f"expected at most {max_headers} header lines, found {lines}")
@@ -217,7 +221,7 @@ class ChunkedBody:
             else:
                 self._overhead += len(line)
                 # A bare line feed could be the end of a line to a parser in front, and hide the next request.
-                if self._overhead > self._MAX_TRAILER or b":" not in line or b"\n" in line or b"\r" in line:
+                if self._overhead > self._MAX_TRAILER or not _TRAILER.fullmatch(line):
                     raise DecodeError("expected at most a few well-formed trailer lines after the last chunk")
 
     def _begin_chunk(self, line: bytes) -> None:
