@@ -68,7 +68,9 @@ def parse_head(block: bytes, *, max_headers: int) -> Head:
     """
     if block.find(END_OF_HEAD) != len(block) - len(END_OF_HEAD):
         raise DecodeError("expected one request head, with its empty line at the end")
-    lines = block.count(b"\r\n") - 2
+    lines = block.count(CRLF) - 2
+    if block.count(b"\n") - 2 != lines or block.count(b"\r") - 2 != lines:
+        raise DecodeError("expected lines that end with CR LF, found a bare CR or LF")
     if lines > max_headers:
         raise HeadTooLarge(f"expected at most {max_headers} header lines, found {lines}")
     seen = _Collector()
