@@ -1,6 +1,6 @@
 """Fuzz with atheris: ``python tests/fuzz/run.py [--seconds 60] [TARGET ...]``.
 
-Starts from ``corpus/TARGET`` and keeps what it finds below ``build/fuzz/TARGET``. A crasher is printed with its
+Starts from ``corpus/TARGET`` and keeps what it finds below ``build/fuzz/TARGET``. An input that fails is printed with its
 file; put it, once it is mended, into ``corpus/TARGET``, where the tests replay it.
 """
 

@@ -169,7 +169,7 @@ class OpenInference:
     def _remember(self, text: bytes, request: _AnyRequest, call: TensorCall, size: int) -> None:
         """Plan for the next request with this JSON part, when nothing in it but tensors' bytes can differ."""
         kinds = {tensor.datatype for tensor in request.inputs}
-        whole = all("binary_data_size" in (tensor.parameters or {}) for tensor in request.inputs)
+        whole = all((tensor.parameters or {}).get("binary_data_size") is not None for tensor in request.inputs)
         # BYTES have lengths, and BOOL values, that have to be looked at each time; an id comes once.
         if request.id is not None or not whole or kinds & {"BYTES", "BOOL"} or len(text) > _MAX_PLANNED_BYTES:
             return

@@ -400,6 +400,32 @@ def test_binary_requests_that_do_not_add_up_are_refused(
         read(text + tail, str(len(text)).encode() if length == b"all" else length)
 
 
+def test_binary_requests_with_one_json_part_are_each_read_for_themselves() -> None:
+    made = protocol()
+    for values in ([1, 2], [3, 4], [250, 251]):
+        text = json.dumps({"inputs": [BINARY]}).encode()
+        call = made.read(head(str(len(text)).encode()), text + bytes(values))
+        assert call.arrays[0].tolist() == values
+    for tail in (b"", b"a", b"abc"):
+        with pytest.raises(DecodeError):
+            made.read(head(str(len(text)).encode()), text + tail)
+    for value in (0, 1, 2):
+        text = json.dumps({"inputs": [BINARY | {"datatype": "BOOL"}]}).encode()
+        if value == 2:
+            with pytest.raises(DecodeError, match="0 or 1"):
+                made.read(head(str(len(text)).encode()), text + bytes([value] * 2))
+        else:
+            found = made.read(head(str(len(text)).encode()), text + bytes([value] * 2))
+            assert found.arrays[0].tolist() == [bool(value)] * 2
+
+
+def test_a_null_binary_data_size_is_none_however_often_it_is_sent() -> None:
+    made = protocol()
+    text = json.dumps({"inputs": [tensor(parameters={"binary_data_size": None})]}).encode()
+    for _ in range(3):
+        assert made.read(head(str(len(text)).encode()), text).arrays[0].tolist() == [[1, 2]]
+
+
 def test_a_binary_request_whose_json_is_alone_in_the_body_needs_the_header() -> None:
     with pytest.raises(DecodeError, match="Inference-Header-Content-Length header with binary tensors"):
         read({"inputs": [BINARY]})
