@@ -1,7 +1,7 @@
 """Fuzz with atheris: ``python tests/fuzz/run.py [--seconds 60] [TARGET ...]``.
 
-Starts from ``corpus/TARGET`` and keeps what it finds below ``build/fuzz/TARGET``. An input that fails is printed with its
-file; put it, once it is mended, into ``corpus/TARGET``, where the tests replay it.
+Starts from ``corpus/TARGET`` and keeps what it finds below ``build/fuzz/TARGET``. An input that fails is
+printed with its file; put it, once it is mended, into ``corpus/TARGET``, where the tests replay it.
 """
 
 from __future__ import annotations

@@ -63,29 +63,16 @@ class Served:
             self.port = int(address.rpartition(":")[2])
         return self
 
-    def listening_port(self) -> int:
-        """The TCP port it listens on, also while it is loading."""
-        import psutil
-
-        def listens() -> int:
-            assert self.process.poll() is None, self.text()
-            for connection in psutil.Process(self.process.pid).net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN:
-                    return int(connection.laddr.port)
-            return 0
-
-        return int(until(listens))
-
-    def connect(self, port: int = 0) -> socket.socket:
+    def connect(self) -> socket.socket:
         """A raw connection; reads time out after 10 seconds."""
-        return socket.create_connection(("127.0.0.1", port or self.port), timeout=10)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=10)
 
     def ask(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, *, port: int = 0
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
     ) -> tuple[int, bytes]:
         """One request on a connection of its own: status and body; bytes are sent as they are, else JSON."""
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         with contextlib.closing(connection):
             connection.request(method, path, data, headers or {})
             response = connection.getresponse()
