@@ -161,6 +161,17 @@ def test_a_second_signal_does_not_wait_for_the_calls(serving: Any, waiting: Path
 # -- workers -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("more", [["--workers", "2"], ["--reload"]])
+def test_workers_end_when_what_looks_after_them_was_killed(
+    serving: Any, iris_model: Path, more: list[str]
+) -> None:
+    with serving(str(iris_model), *more) as served:
+        workers = psutil.Process(served.process.pid).children()
+        assert workers
+        served.stop(signal.SIGKILL)
+        until(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
+
+
 def test_a_killed_worker_is_replaced_and_nothing_counted_is_lost(serving: Any, iris_model: Path) -> None:
     with serving(str(iris_model), "--workers", "2") as served:
         ids = set()

@@ -23,7 +23,7 @@ from tiffin.runtime.application import RouteTable
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.lifecycle import State
 from tiffin.runtime.metrics import Metrics
-from tiffin.runtime.wire import Server
+from tiffin.runtime.server import Server
 from tiffin.spec import Limits
 
 BIG = 1 << 20

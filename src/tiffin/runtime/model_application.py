@@ -68,7 +68,7 @@ class ModelApplication:
 
     def load(self) -> None:
         """Load, predict an example until warm, and measure it."""
-        # Of a caller's 1e300 as FP32, or its odd NaN: the model's own check refuses what is not finite, with a 400.
+        # Of a caller's 1e300 as FP32, or its odd NaN: the model's own check refuses what is not finite.
         warnings.filterwarnings("ignore", "(overflow|invalid value) encountered in cast", RuntimeWarning)
         model = self.open()
         self._example = model.example()

@@ -109,20 +109,21 @@ class _Reloader:
         reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
+        parent = os.getpid()
         pid = os.fork()
         if pid == 0:
             os.close(reader)
-            self._work(writer)
+            self._work(writer, parent)
         os.close(writer)
         os.set_blocking(reader, False)
         self._pid, self._pipe, self._text = pid, reader, b""
 
-    def _work(self, writer: int) -> None:
+    def _work(self, writer: int, parent: int) -> None:
         code = COULD_NOT_START
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, signal.SIG_DFL)
-            code = supervisor.serve(self._spec, self._sockets, on_ready=lambda: self._tell(writer))
+            code = supervisor.serve(self._spec, self._sockets, parent=parent, on_ready=lambda: self._tell(writer))
         except TiffinError as error:
             log.error("could not start: %s", error)
         except BaseException:

@@ -86,12 +86,13 @@ def serve(
     application: Application | None = None,
     memory: mmap.mmap | None = None,
     index: int = 0,
+    parent: int | None = None,
     on_ready: Callable[[], None],
 ) -> int:
-    """One worker in this process."""
+    """One worker in this process; it drains when ``parent``, if it has one, has gone."""
     try:
         application = application or application_of(spec)
-        worker = Worker(spec, application, sockets, memory=memory, index=index, on_ready=on_ready)
+        worker = Worker(spec, application, sockets, memory=memory, index=index, parent=parent, on_ready=on_ready)
     except TiffinError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         log.error("could not start: %s%s", error, hint)
@@ -179,6 +180,7 @@ class Supervisor:
         if self._stopping:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
             return
+        parent = os.getpid()
         pid = os.fork()
         if pid:
             self._pids[pid] = index
@@ -197,6 +199,7 @@ class Supervisor:
                 application=self._application,
                 memory=self._memory,
                 index=index,
+                parent=parent,
                 on_ready=lambda: (os.write(self._pipe[1], b"."), None)[1],
             )
         except BaseException:

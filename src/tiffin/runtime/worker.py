@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import mmap
+import os
 import signal
 import socket
 import threading
@@ -19,7 +20,7 @@ from tiffin.runtime.application import Application, RouteTable
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.lifecycle import State, after
 from tiffin.runtime.metrics import Metrics
-from tiffin.runtime.wire import Server
+from tiffin.runtime.server import Server
 from tiffin.spec import ReplicaSpec
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 OK, COULD_NOT_START = 0, 3
 BACKLOG = 2048
 _PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+_PARENT_SECONDS = 1.0
 _SETTLE_SECONDS = 0.05
 """How long a draining worker still accepts: what was on its way when the signal came is answered."""
 
@@ -40,6 +42,7 @@ class Worker:
         sockets: listening sockets, owned by the caller.
         memory: shared counters, see ``metrics.shared_memory``.
         index: which of the workers this is.
+        parent: the process that looks after this one; the worker drains when it has gone.
         on_ready: called once, when the application is loaded, warm and answering.
     """
 
@@ -51,12 +54,14 @@ class Worker:
         *,
         memory: mmap.mmap | None = None,
         index: int = 0,
+        parent: int | None = None,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._application = application
         self._sockets = sockets
         self._on_ready = on_ready
+        self._parent = parent
         table = RouteTable([*self._health(), *application.endpoints()])
         labels = {"namespace": spec.namespace, "deployment": spec.deployment}
         self._metrics = Metrics(table.endpoints, memory, index, labels)
@@ -78,6 +83,8 @@ class Worker:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_drain)
         self._server.start()
+        if self._parent is not None:
+            self._look_for_parent(loop)
         listeners = [await self._listen(loop, sock) for sock in self._sockets]
         loaded = asyncio.create_task(self._load())
         draining = asyncio.create_task(self._drain.wait())
@@ -118,6 +125,14 @@ class Worker:
         self._server.state = after(self._server.state, "loaded")
         log.info("ready after %.2f s", time.monotonic() - began)
         self._on_ready()
+
+    def _look_for_parent(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A worker whose supervisor was killed would be looked after, and stopped, by nobody."""
+        if os.getppid() != self._parent:
+            log.warning("the supervisor has gone")
+            self._told_to_drain()
+        else:
+            loop.call_later(_PARENT_SECONDS, self._look_for_parent, loop)
 
     def _told_to_drain(self) -> None:
         if self._drain.is_set():
