@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
 PORT ?= 8080
 DEMO := examples/01-kserve-iris/iris.yaml examples/02-seldon-iris/iris-deployment.yaml examples/03-bentoml-iris
+BENCH_PIP := $(VENV)-bench/bin/python -m pip --disable-pip-version-check install --constraint constraints.txt
 # What is installed is kept in stamp files, so that the second time is quick.
 STAMPS := $(VENV)/stamps
 
@@ -47,7 +48,7 @@ fuzz: install-test ## Fuzz the protocols with atheris, SECONDS=60 for each targe
 	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
 
 bench: $(STAMPS)/bench ## Measure Tiffin against a hand-written FastAPI server
-	@$(BIN)/python bench/run.py
+	@$(VENV)-bench/bin/python bench/run.py
 
 docs: $(STAMPS)/docs ## Build the documentation into build/site; fails on a broken link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site
@@ -63,8 +64,8 @@ clean: ## Remove what was built; keeps .venv
 	rm -f $(MODELS)
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
-clean-venv: ## Remove .venv and the environments of the demo's clients
-	rm -rf .venv .venv-kserve .venv-bentoml
+clean-venv: ## Remove .venv and the environments of the demo's clients and the benchmark
+	rm -rf .venv .venv-bench .venv-kserve .venv-bentoml
 
 # --- the examples' models, trained once with the scikit-learn that will open them
 
@@ -122,8 +123,12 @@ $(STAMPS)/docs: $(STAMPS)/venv requirements/docs.txt constraints.txt
 	@$(PIP) --requirement requirements/docs.txt
 	@touch $@
 
-$(STAMPS)/bench: $(STAMPS)/run bench/requirements.txt
-	@$(PIP) --no-build-isolation --editable '.[sklearn,onnx]' --requirement bench/requirements.txt
+# An environment of its own, with no more than is measured: frameworks import what they find installed, and pandas
+# alone would add 30 MB to every server.
+$(STAMPS)/bench: $(STAMPS)/venv bench/requirements.txt pyproject.toml constraints.txt
+	@$(BIN)/python -m venv $(VENV)-bench
+	@$(BENCH_PIP) hatchling editables
+	@$(BENCH_PIP) --no-build-isolation --editable '.[sklearn,onnx]' --requirement bench/requirements.txt
 	@touch $@
 
 # The clients that others wrote, for demo-check only. Two of them pin versions that clash with ours or with each
