@@ -373,7 +373,9 @@ class Connection(asyncio.Protocol):
         elif len(body) < _SMALL_BODY:
             self._transport.write(head + body)
         else:
-            self._transport.writelines((head, body))
+            # Not writelines: in Python 3.12.1 and 3.13.0 asyncio's does not stop at the high-water mark.
+            self._transport.write(head)
+            self._transport.write(body)
         self._done(request, reply.status, close)
 
     def start_stream(self, request: Request, reply: Reply) -> None:
