@@ -82,6 +82,9 @@ def _numpy(schema: TensorSchema, value: Any) -> Any:
 
     if isinstance(value, numpy.ndarray):
         return value
+    if value is None or isinstance(value, str):
+        found = "null" if value is None else "a text"
+        raise ValueError(f"expected a number or nested lists of numbers, found {found}")
     if schema.dtype is None:
         array = numpy.array(value)
         if array.dtype.kind == "O":

@@ -38,6 +38,8 @@ class Table:
         self.features = features
         self.names = tuple(names)
         self.dtype: np.dtype[Any] = np.dtype(dtype)
+        floats = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+        self._narrower = frozenset(found for found in floats if found.itemsize < self.dtype.itemsize)
         self.allows_nan = allows_nan
         self.specs = (TensorSpec(name, datatype_of(self.dtype.str), (ANY, features)),)
 
@@ -47,9 +49,9 @@ class Table:
             array = arrays[0]
             # vdot is the cheapest test for "all finite" (0.3 us); it may overflow for huge but finite values,
             # which the careful path then finds to be fine.
-            found = array.dtype
-            if array.ndim == 2 and array.shape[1] == self.features and array.shape[0] and found.kind == "f":
-                if found is not self.dtype and found.itemsize < self.dtype.itemsize:
+            shape = array.shape
+            if len(shape) == 2 and shape[1] == self.features and shape[0]:
+                if array.dtype in self._narrower:
                     array = array.astype(self.dtype)
                 if array.dtype is self.dtype and math.isfinite(np.vdot(array, array)):
                     return (array,)

@@ -10,8 +10,8 @@ import base64
 import binascii
 import math
 import struct
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 import msgspec
@@ -120,17 +120,16 @@ def _flat(raw: bytes, depth: int, kind: Datatype, at: str) -> Array:
 
 def array_of(values: list[Any], kind: Datatype, at: str) -> Array:
     """Lists whose elements are already of the datatype's kind to an array; checks range and raggedness."""
-    if values and kind.numpy in _FORMATS and not isinstance(values[0], list):
-        return packed(values, _DTYPES[kind.name], at)
     try:
         if kind.kind == "bytes":
             return _objects(values)
+        if values and kind.numpy in _FORMATS and not isinstance(values[0], list):
+            data = struct.pack(f"<{len(values)}{_FORMATS[kind.numpy]}", *values)
+            return np.frombuffer(data, _DTYPES[kind.name])
         with np.errstate(over="ignore"):
             return np.array(values, dtype=_DTYPES[kind.name])
-    except OverflowError:
-        raise DecodeError(
-            f"expected {kind.name} elements, found a number outside its range", at=f"{at}.data"
-        ) from None
+    except (OverflowError, struct.error):
+        raise _out_of_range(kind.name, at) from None
     except ValueError:
         raise DecodeError("expected nested lists of equal length, found ragged ones", at=f"{at}.data") from None
 
@@ -149,17 +148,35 @@ _FORMATS = {
 }
 
 
-def packed(values: list[Any], dtype: np.dtype[Any], at: str) -> Array:
-    """A flat list of numbers as an array; a fifth of the time of ``np.array`` on 784 numbers.
+Packing = tuple[Callable[..., bytes], np.dtype[Any]]
+
+
+@lru_cache(1024)
+def packing(datatype: str, count: int) -> Packing | None:
+    """How to pack ``count`` floats of FP32 or FP64; None for other datatypes."""
+    if datatype not in ("FP32", "FP64"):
+        return None
+    dtype = _DTYPES[datatype]
+    return struct.Struct(f"<{count}{_FORMATS[dtype.str]}").pack, dtype
+
+
+def packed(how: Packing, values: list[float], shape: Sequence[int], index: int) -> Array:
+    """A flat list of floats as an array; a fifth of the time of ``np.array`` on 784 of them.
+
+    ``shape`` has been checked against the number of values.
 
     Raises:
         DecodeError: a number outside the datatype's range.
     """
+    pack, dtype = how
     try:
-        return np.frombuffer(struct.pack(f"<{len(values)}{_FORMATS[dtype.str]}", *values), dtype)
-    except (OverflowError, struct.error):
-        name = datatype_of(dtype.str)
-        raise DecodeError(f"expected {name} elements, found a number outside its range", at=f"{at}.data") from None
+        return np.ndarray(shape, dtype, pack(*values))
+    except OverflowError:
+        raise _out_of_range(datatype_of(dtype.str), f"inputs[{index}]") from None
+
+
+def _out_of_range(name: str, at: str) -> DecodeError:
+    return DecodeError(f"expected {name} elements, found a number outside its range", at=f"{at}.data")
 
 
 def _objects(values: list[Any]) -> Array:

@@ -71,7 +71,7 @@ class Methods:
         return p
 
     @api
-    def double(self, x: np.ndarray) -> np.ndarray:
+    def double(self, x: Annotated[np.ndarray, DType("float64")]) -> np.ndarray:
         return x * 2.0
 
     @api
