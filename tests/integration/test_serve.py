@@ -119,6 +119,21 @@ def test_sigterm_while_loading_ends_it_with_0(serving: Any, waiting: Path) -> No
         assert "Traceback" not in served.text()
 
 
+def test_a_service_that_is_being_imported_is_alive_but_not_ready(serving: Any, waiting: Path) -> None:
+    (waiting / "slow-import").touch()
+    with tempfile.TemporaryDirectory() as short:
+        path = str(Path(short) / "s")
+        with serving("service:Waiting", "--unix", path, directory=waiting, ready=False) as served:
+            until((waiting / "imported.waiting").exists)
+            assert unix_http.get(path, "/healthz", seconds=5).status == 200
+            assert unix_http.get(path, "/readyz", seconds=5).status == 503
+            assert unix_http.get(path, "/version", seconds=5).status == 503
+            (waiting / "imported").touch()
+            served.wait_ready()
+            assert unix_http.get(path, "/readyz", seconds=5).status == 200
+            assert unix_http.get(path, "/version", seconds=5).status == 405
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_in_use_ends_it_with_3_and_says_so(serving: Any, iris_model: Path, workers: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -18,10 +18,12 @@ class Application(Protocol):
     ``stop`` (after draining).
     """
 
-    server_header: bytes
+    @property
+    def server_header(self) -> bytes:
+        """The value of the ``server`` header; empty for none."""
 
     def endpoints(self) -> Iterable[Endpoint]:
-        """Every endpoint; fixed from construction on, so that routing works while loading."""
+        """Every endpoint known so far; all of them after ``load``. Those known before keep their order."""
 
     def render_error(self, path: str, error: TiffinError) -> Reply:
         """An error in the style of the protocol that ``path`` belongs to."""

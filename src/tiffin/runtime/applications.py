@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
-from tiffin.errors import ServiceError
+from tiffin.errors import ServiceError, TiffinError
+from tiffin.protocol.reply import Reply
 from tiffin.runtime.application import Application
+from tiffin.runtime.exchange import Endpoint
+from tiffin.runtime.metrics import Metrics
 from tiffin.spec import ClassSource, ModelSource, ReplicaSpec, ServiceSource
 
 log = logging.getLogger(__name__)
 
 
 def application_of(spec: ReplicaSpec) -> Application:
-    """The application for the component's source; only what it needs is imported.
-
-    Raises:
-        ServiceError: the service cannot be imported.
-    """
+    """The application for the component's source; only what it needs is imported."""
     match spec.component.source:
         case ModelSource():
             from tiffin.runtime.model_application import ModelApplication
@@ -28,7 +28,66 @@ def application_of(spec: ReplicaSpec) -> Application:
         case ClassSource():
             return _class_application(spec)
         case ServiceSource() as source:
-            return _service_application(spec, source)
+            return ImportedApplication(spec, source)
+
+
+class ImportedApplication:
+    """A service or plain class, imported by ``load``: what its module does may take long, or fail."""
+
+    def __init__(self, spec: ReplicaSpec, source: ServiceSource) -> None:
+        self._spec = spec
+        self._source = source
+        self._metrics: Metrics | None = None
+        self._worker = 0
+        self._inner: Application | None = None
+
+    @property
+    def server_header(self) -> bytes:
+        """That of the application, once there is one."""
+        return self._inner.server_header if self._inner is not None else b"tiffin"
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """None before ``load``."""
+        return self._inner.endpoints() if self._inner is not None else ()
+
+    def render_error(self, path: str, error: TiffinError) -> Reply:
+        """In the application's style; before there is one, in that of services."""
+        if self._inner is not None:
+            return self._inner.render_error(path, error)
+        from tiffin.protocol import named_json
+
+        return named_json.error_reply(error)
+
+    def use(self, metrics: Metrics, worker: int = 0) -> None:
+        """Kept for the application."""
+        self._metrics = metrics
+        self._worker = worker
+
+    def load(self) -> None:
+        """Import, see what it is, and load that."""
+        assert self._metrics is not None
+        inner = _service_application(self._spec, self._source)
+        inner.use(self._metrics, self._worker)
+        inner.load()
+        self._inner = inner
+
+    async def start(self) -> None:
+        """Bind the application to the loop."""
+        assert self._inner is not None
+        await self._inner.start()
+
+    async def stop(self) -> None:
+        """Stop the application, if it came to be."""
+        if self._inner is not None:
+            await self._inner.stop()
+
+    async def is_ready(self) -> bool:
+        """What the application says."""
+        return self._inner is not None and await self._inner.is_ready()
+
+    async def is_alive(self) -> bool:
+        """What the application says; importing is living."""
+        return self._inner is None or await self._inner.is_alive()
 
 
 def _class_application(spec: ReplicaSpec) -> Application:

@@ -104,13 +104,7 @@ class Metrics:
         worker: int = 0,
         labels: dict[str, str] | None = None,
     ) -> None:
-        self._endpoints = [(endpoint.method, endpoint.template) for endpoint in endpoints]
-        self._endpoints.append(("", ""))  # Requests no endpoint was found for.
-        if (_ENDPOINTS + len(self._endpoints) * _PER_ENDPOINT) * 8 > BLOCK_BYTES:
-            raise ValueError(
-                f"expected at most {BLOCK_BYTES // 8 // _PER_ENDPOINT} endpoints, found {len(endpoints)}"
-            )
-        self._bases = [_ENDPOINTS + index * _PER_ENDPOINT for index in range(len(self._endpoints))]
+        self.know(endpoints)
         self._memory = memory if memory is not None else shared_memory(1)
         self._all = memoryview(self._memory).cast("d")
         block = BLOCK_BYTES // 8
@@ -121,12 +115,26 @@ class Metrics:
         for gauge in (_IN_FLIGHT, _CONNECTIONS, _READY):
             self._slots[gauge] = 0.0  # A restarted worker keeps its counters, not its gauges.
 
+    def know(self, endpoints: Sequence[Endpoint]) -> None:
+        """Count for these from now on; those that were known before have to keep their places.
+
+        Raises:
+            ValueError: there are more than have room.
+        """
+        # The first place is for requests no endpoint was found for, whose index is -1.
+        self._endpoints = [("", ""), *((endpoint.method, endpoint.template) for endpoint in endpoints)]
+        if (_ENDPOINTS + len(self._endpoints) * _PER_ENDPOINT) * 8 > BLOCK_BYTES:
+            raise ValueError(
+                f"expected at most {BLOCK_BYTES // 8 // _PER_ENDPOINT} endpoints, found {len(endpoints)}"
+            )
+        self._bases = [_ENDPOINTS + index * _PER_ENDPOINT for index in range(len(self._endpoints))]
+
     # -- counting, on the request path ---------------------------------------------------------------------
 
     def request(self, endpoint: int, status: int, seconds: float) -> None:
         """A request was answered; ``endpoint`` is -1 when none was found for it."""
         slots = self._slots
-        base = self._bases[endpoint]
+        base = self._bases[endpoint + 1]
         slots[base + _STATUS_SLOT.get(status, _OTHER)] += 1.0
         base += _LATENCY
         slots[base + bisect_left(SECONDS, seconds)] += 1.0

@@ -70,6 +70,13 @@ class Server:
         for connection in list(self.connections):
             connection.close()
 
+    def route(self, table: RouteTable) -> None:
+        """Find endpoints in this table from now on."""
+        self.table = table
+        self.heads.clear()
+        self._second = 0
+        self._tick()
+
     def connect(self) -> Connection:
         """The protocol factory for ``loop.create_server``."""
         return Connection(self)

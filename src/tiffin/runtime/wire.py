@@ -21,6 +21,7 @@ from tiffin.errors import (
     MethodNotAllowed,
     NotReady,
     TiffinError,
+    UnknownRoute,
 )
 from tiffin.protocol import http1
 from tiffin.protocol.coding import decoded
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _HEAD, _BODY, _DISCARD, _CLOSED = range(4)
 _LINGER_SECONDS = 2.0
+_LOADING = "the model is still loading; try again in a moment"
 _SMALL_BODY = 65_536
 
 
@@ -328,6 +330,8 @@ class Connection(asyncio.Protocol):
         if isinstance(endpoint, TiffinError):
             self._request = request = Request(self, head, body, None)
             self.deadline = server.clock + server.limits.keep_alive_seconds
+            if server.state is State.STARTING and isinstance(endpoint, UnknownRoute):
+                endpoint = NotReady(_LOADING)  # A service's endpoints are known once it was imported.
             request.reply(self._rendered(head, endpoint))
             return
         self._request = request = Request(self, head, body, endpoint)
@@ -335,7 +339,7 @@ class Connection(asyncio.Protocol):
         self.deadline = float("inf") if timeout is None else server.clock + timeout
         try:
             if server.state is not State.READY and not endpoint.exempt and server.state is not State.DRAINING:
-                raise NotReady("the model is still loading; try again in a moment")
+                raise NotReady(_LOADING)
             if b"content-encoding" in head.headers:
                 request.body = decoded(body, head.headers[b"content-encoding"], server.limits.max_body_bytes)
             endpoint.handler(request)

@@ -62,7 +62,7 @@ class Worker:
         self._sockets = sockets
         self._on_ready = on_ready
         self._parent = parent
-        table = RouteTable([*self._health(), *application.endpoints()])
+        table = self._routes()
         labels = {"namespace": spec.namespace, "deployment": spec.deployment}
         self._metrics = Metrics(table.endpoints, memory, index, labels)
         application.use(self._metrics, index)
@@ -109,6 +109,7 @@ class Worker:
         try:
             await _in_thread(self._application.load)
             await self._application.start()
+            self._publish()
         except TiffinError as error:
             self._failure = error
             hint = f"\nhint: {error.hint}" if error.hint else ""
@@ -125,6 +126,16 @@ class Worker:
         self._server.state = after(self._server.state, "loaded")
         log.info("ready after %.2f s", time.monotonic() - began)
         self._on_ready()
+
+    def _routes(self) -> RouteTable:
+        # Health comes first, so that its endpoints keep their places when the application gains its own.
+        return RouteTable([*self._health(), *self._application.endpoints()])
+
+    def _publish(self) -> None:
+        """A service's endpoints are known once it was imported."""
+        table = self._routes()
+        self._metrics.know(table.endpoints)
+        self._server.route(table)
 
     def _look_for_parent(self, loop: asyncio.AbstractEventLoop) -> None:
         """A worker whose supervisor was killed would be looked after, and stopped, by nobody."""
