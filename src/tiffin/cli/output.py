@@ -89,7 +89,7 @@ class Downloads:
                 say(f"downloading {uri}")
             if done == total:
                 self._begun.discard(uri)
-                say(f"downloaded {uri} ({done / 1e6:.1f} MB)")
+                say(f"downloaded {uri} ({_size(done)})")
 
     def close(self) -> None:
         """Stop drawing."""
@@ -120,6 +120,10 @@ class Downloads:
         if not self._tasks:
             self._bars.stop()
             self._bars = None
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1_000_000 else f"{count / 1e3:.1f} kB"
 
 
 def _coloured(text: str, code: str) -> str:

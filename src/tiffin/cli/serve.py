@@ -90,8 +90,16 @@ def _fetch(uri: str, base: Path) -> Path:
     from tiffin.kits import paths
     from tiffin.models import storage
 
-    with output.busy(f"fetching {uri}"):
-        return storage.fetch(uri, base=base, cache=paths.data_directory().make().cache)
+    downloads = output.Downloads()
+    try:
+        return storage.fetch(
+            uri,
+            base=base,
+            cache=paths.data_directory().make().cache,
+            progress=lambda now: downloads.show(now.uri, now.done, now.total),
+        )
+    finally:
+        downloads.close()
 
 
 def _workers(text: str) -> int | Literal["cpu"]:

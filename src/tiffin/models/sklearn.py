@@ -62,7 +62,7 @@ def load(
     # Tensors have no column names; without this each call warns that the training data had some.
     warnings.filterwarnings("ignore", message="X does not have valid feature names")
     model = SklearnModel(estimator, method, file.name, artefact_version, fast_path=fast_path)
-    log.info("loaded %s: %s.%s served by %s", file.name, model.info.estimator, method, model.info.engine)
+    log.debug("loaded %s: %s.%s served by %s", file.name, model.info.estimator, method, model.info.engine)
     return model
 
 
