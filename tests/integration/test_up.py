@@ -121,7 +121,9 @@ class Home:
 
 
 def is_replica(identity: processes.Identity) -> bool:
-    return "tiffin.runtime" in psutil.Process(identity.pid).cmdline()
+    with contextlib.suppress(psutil.Error):  # One that has just ended.
+        return "tiffin.runtime" in psutil.Process(identity.pid).cmdline()
+    return False
 
 
 def eventually(ask: Any, *, seconds: float = 20) -> Any:

@@ -31,7 +31,7 @@ def up(
     Reads KServe, Seldon, BentoML and Tiffin files, directories of them, and saved models.
     """
     downloads = output.Downloads()
-    reporter = local.Reporter(output.say, downloads.show, output.data if as_json else show)
+    reporter = local.Reporter(output.say, output.warn, downloads.show, output.data if as_json else show)
     settings = preparing.Settings(domain=domain, trust=trust)
     work = local.up(files, settings, paths.data_directory(), reporter, host=host, port=port)
     try:
@@ -44,8 +44,6 @@ def up(
 
 def show(report: local.Report) -> None:
     """Print a report for people: what answers where on stdout, what does not on stderr."""
-    for warning in report.warnings:
-        output.warn(warning)
     for key, error in report.errors.items():
         output.say(f"error: {key} could not be started: {error}")
         if key in report.hints:

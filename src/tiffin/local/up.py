@@ -56,11 +56,13 @@ class Reporter:
 
     Attributes:
         say: Lines, as things happen.
+        warn: What the files ask for and do not get; called before anything is started.
         progress: How far downloads are; called from threads.
         ready: One report, once everything answers.
     """
 
     say: Callable[[str], None]
+    warn: Callable[[str], None]
     progress: Callable[[str, int, int | None], None]
     ready: Callable[[Report], None]
 
@@ -109,14 +111,17 @@ async def up(
         ready = await _unless(stopping, preparing.prepare(paths, settings, data, progress=reporter.progress))
         if ready is None:
             return
-        prepared, warnings = ready
+        prepared, shared = ready
+        own = [f"{item.deployment.file}: {warning}" for item in prepared for warning in item.deployment.warnings]
+        warnings = [*own, *map(str, shared)]
+        for warning in warnings:
+            reporter.warn(warning)
         target = Target(run, prepared, _gateway(run), say=reporter.say)
         count = len(target.replicas)
         reporter.say(f"starting {count} replica{'' if count == 1 else 's'}")
         if await _unless(stopping, _start(target)) is None:
             return
-        own = [f"{item.deployment.file}: {warning}" for item in prepared for warning in item.deployment.warnings]
-        report = await _report(target, run, [*own, *map(str, warnings)])
+        report = await _report(target, run, warnings)
         if not target.served:
             raise nothing_started(target.errors)
         target.watch()
