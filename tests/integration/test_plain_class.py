@@ -73,7 +73,7 @@ def replica(tmp_path: Path) -> Iterator[httpx.Client]:
     try:
         base = asyncio.run(waiting.until(address, seconds=30))
         assert base is not None, (tmp_path / "log").read_text()
-        with httpx.Client(base_url=base) as client:
+        with httpx.Client(base_url=base, verify=False) as client:
             yield client
         process.terminate()
         assert process.wait(15) == 0

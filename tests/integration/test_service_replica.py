@@ -90,7 +90,7 @@ def replica(tmp_path: Path) -> Iterator[tuple[httpx.Client, subprocess.Popen[byt
         try:
             base = asyncio.run(waiting.until(address, seconds=30))
             assert base is not None, (tmp_path / "log").read_text()
-            with httpx.Client(base_url=base, timeout=10) as client:
+            with httpx.Client(base_url=base, timeout=10, verify=False) as client:
                 yield client, process
             process.send_signal(signal.SIGTERM)
             assert process.wait(20) == 0, (tmp_path / "log").read_text()
