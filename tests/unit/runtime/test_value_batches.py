@@ -102,11 +102,11 @@ def test_a_caller_that_leaves_hurts_nobody():
 
 def test_a_call_that_waited_too_long_is_refused():
     async def slow(batch):
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         return batch
 
     async def main():
-        batches = ValueBatches(max_items=2, max_wait_seconds=0.02)
+        batches = ValueBatches(max_items=2, max_wait_seconds=0.2)
         return await asyncio.gather(*(batches.submit([n], slow) for n in range(4)), return_exceptions=True)
 
     found = asyncio.run(main())
