@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 def serve(
     target: Annotated[str, typer.Argument(help="A model file, directory or address; MODULE:CLASS.")] = ".",
     host: Annotated[str, typer.Option(help="Address to listen on.", envvar="TIFFIN_HOST")] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", "-p", help="0 chooses a free one.", envvar="TIFFIN_PORT")] = 3000,
+    port: Annotated[
+        int, typer.Option("--port", "-p", min=0, max=65535, help="0 chooses a free one.", envvar="TIFFIN_PORT")
+    ] = 3000,
     unix: Annotated[str, typer.Option(help="Listen on this Unix socket instead.")] = "",
     name: Annotated[str, typer.Option(help="Name of the model in paths; from the file when not given.")] = "",
     workers: Annotated[str, typer.Option(help="Worker processes: a number, or cpu for one a core.")] = "1",
-    threads: Annotated[int, typer.Option(help="Threads for the methods of a service; 0 chooses.")] = 0,
+    threads: Annotated[int, typer.Option(min=0, help="Threads for the methods of a service; 0 chooses.")] = 0,
     timeout: Annotated[
-        float, typer.Option(help="Seconds a call may take; 0 is the service's own, or none.")
+        float, typer.Option(min=0, help="Seconds a call may take; 0 is the service's own, or none.")
     ] = 0.0,
     method: Annotated[str, typer.Option(help="predict, predict_proba or decision_function.")] = "predict",
     model_format: Annotated[
@@ -38,7 +40,7 @@ def serve(
     trust: Annotated[bool, typer.Option("--trust", help="Open a pickle with imports not on the list.")] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart on every change of a file.")] = False,
     working_dir: Annotated[Path, typer.Option("--working-dir", help="Where the target is looked for.")] = Path(),
-    max_body: Annotated[int, typer.Option("--max-body", help="Largest body, in bytes.")] = 67_108_864,
+    max_body: Annotated[int, typer.Option("--max-body", min=1, help="Largest body, in bytes.")] = 67_108_864,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
 ) -> None:
     """Serve one model file or service in this process.

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiffin.errors import SpecError
+from tiffin.models import archives
 from tiffin.spec import Artefact, ClassSource, ModelSource, ServiceSource
 
 _PROJECT_FILES = ("bentofile.yaml", "bentofile.yml", "service.py")
@@ -41,6 +42,10 @@ def resolve(text: str, directory: Path) -> Target:
         return _file(path)
     if (directory / f"{text.replace('.', '/')}.py").is_file():
         return _service(text, "", directory)
+    if path.exists():
+        raise SpecError(f"expected a file or a directory, found something else at {path}")
+    if path.suffix or "/" in text:
+        raise SpecError(f"there is no file or directory {path}")
     raise SpecError(
         f"expected a model file, a directory, MODULE:CLASS or an address, found {text!r}",
         hint="for example `tiffin serve model.joblib` or `tiffin serve service:Iris`",
@@ -79,7 +84,12 @@ def _file(path: Path) -> Target:
         raise SpecError(
             f"{path.name} is a deployment file, which `tiffin serve` does not take", hint=f"tiffin up {path.name}"
         )
-    return Target(ModelSource(artefact=Artefact(str(path))), path, model_name(path))
+    # An archive is not served in place: fetching unpacks it.
+    return Target(
+        ModelSource(artefact=Artefact(str(path))),
+        None if archives.is_archive(path.name) else path,
+        model_name(path),
+    )
 
 
 def model_name(path: Path) -> str:

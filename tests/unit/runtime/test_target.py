@@ -118,3 +118,23 @@ def test_names_of_models(path: str, name: str) -> None:
 )
 def test_class_names_become_snake_case(name: str, expected: str) -> None:
     assert snake(name) == expected
+
+
+def test_an_archive_is_yet_to_be_unpacked(tmp_path: Path) -> None:
+    home = files(tmp_path, "iris.tar.gz")
+    found = resolve("iris.tar.gz", home)
+    assert (found.name, found.path) == ("iris", None)
+    assert isinstance(found.source, ModelSource)
+    assert found.source.artefact.uri == str(home / "iris.tar.gz")
+
+
+@pytest.mark.parametrize("text", ["iris.joblib", "models/iris", "/nowhere/iris.onnx"])
+def test_what_looks_like_a_path_and_is_none_is_told_as_a_path(tmp_path: Path, text: str) -> None:
+    with pytest.raises(SpecError, match="there is no file or directory") as caught:
+        resolve(text, tmp_path)
+    assert str(tmp_path / text) in str(caught.value)
+
+
+def test_a_device_is_not_served() -> None:
+    with pytest.raises(SpecError, match="expected a file or a directory, found something else at /dev/zero"):
+        resolve("zero", Path("/dev"))
