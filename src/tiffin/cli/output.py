@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -14,6 +15,10 @@ from tiffin.errors import TiffinError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+
+
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+"""Not a defect, wherever in Tiffin it shows: there is no room on the disk."""
 
 
 def say(text: str) -> None:
@@ -40,6 +45,9 @@ def report(error: BaseException) -> None:
         traceback.print_exception(error)
     if isinstance(error, TiffinError):
         message, hint = str(error), error.hint
+    elif isinstance(error, OSError) and error.errno in FULL:
+        message = f"cannot write{f' {error.filename}' if error.filename else ''}: {error.strerror}"
+        hint = "make room on the disk, or set TIFFIN_HOME to a directory on another one"
     else:
         message = f"unexpected {type(error).__name__}: {error}"
         hint = f"this is a defect in Tiffin; the traceback is in {_record(error)}, and --debug shows it"

@@ -63,9 +63,10 @@ class Run:
         self._save(msgspec.structs.replace(self.state, processes={**self.state.processes, name: identity}))
 
     def ended(self, name: str) -> None:
-        """Note that a process is gone."""
+        """Note that a process is gone; on a full disk the old note stays, which does no harm."""
         left = {known: identity for known, identity in self.state.processes.items() if known != name}
-        self._save(msgspec.structs.replace(self.state, processes=left))
+        with contextlib.suppress(OSError):
+            self._save(msgspec.structs.replace(self.state, processes=left))
 
     def bound(self, port: int) -> None:
         """Note the port that the system chose."""

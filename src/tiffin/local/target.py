@@ -23,6 +23,9 @@ from tiffin.spec import Deployment
 
 log = logging.getLogger(__name__)
 
+FAILURES = (TiffinError, OSError)
+"""What must not end the watch over a process: also a disk that is full now, and may have room again later."""
+
 SETTLE_SECONDS = 0.2
 """Between taking a replica out of the endpoints and ending it: what Envoy handed over before it knew."""
 
@@ -110,7 +113,7 @@ class Target:
             try:
                 await self._publish()
                 await asyncio.sleep(SETTLE_SECONDS)
-            except TiffinError as error:
+            except FAILURES as error:
                 log.warning("the gateway did not take the empty endpoints: %s", error)
         await self._stop_replicas(self.replicas)
         await self.gateway.stop()
@@ -158,7 +161,7 @@ class Target:
             await asyncio.sleep(pause)
             try:
                 await replica.start(self._run)
-            except TiffinError as error:
+            except FAILURES as error:
                 self._say(f"{replica.label} did not start: {error}")
                 replica.lives = replica.lives.after_death(0)
                 continue
@@ -177,13 +180,13 @@ class Target:
                 await self.gateway.restart()
                 self._note_gateway()
                 await self._publish()
-            except TiffinError as error:
+            except FAILURES as error:
                 self._say(str(error))
 
     async def _publish_or_say(self) -> None:
         try:
             await self._publish()
-        except TiffinError as error:
+        except FAILURES as error:
             self._say(f"the gateway was not told of the change: {error}")
 
     def _note_gateway(self) -> None:

@@ -1,5 +1,6 @@
 """The command line's frame: words to commands, errors to exit codes."""
 
+import errno
 import importlib
 from pathlib import Path
 from typing import Any
@@ -109,3 +110,17 @@ def test_every_command_has_a_function_with_a_docstring_and_help(
     assert function.__doc__
     assert frame.run([entry.name, "--help"]) == 0
     assert f"Usage: tiffin {entry.name}" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_no_defect(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, OSError(errno.ENOSPC, "No space left on device", "/data/x")) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: cannot write /data/x: No space left on device\n\nhint: make room on the disk")
+
+
+@pytest.mark.parametrize("option", ["--port=65536", "--port=-1", "--max-body=0", "--timeout=-1", "--threads=-1"])
+def test_numbers_that_tiffin_serve_cannot_use_are_wrong_usage(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert frame.run(["serve", "model.joblib", option]) == 2
+    assert option.partition("=")[0] in capsys.readouterr().err

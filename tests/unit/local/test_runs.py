@@ -1,9 +1,11 @@
 """Runs on disk, without a process but this one."""
 
+import errno
 import os
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from tiffin.kits import processes
 from tiffin.kits.paths import DataDirectory
@@ -71,3 +73,18 @@ def test_only_the_last_logs_are_kept(tmp_path: Path) -> None:
     _, run = created(tmp_path)
     assert {path.name for path in data.logs.iterdir()} == {"old4", "old5", "old6", "old7", "old8", run.id}
     run.remove()
+
+
+def test_a_full_disk_does_not_keep_a_run_from_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, run = created(tmp_path)
+    run.started("r0", processes.Identity(2**22 + 5, 1.0))
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(runs.files, "write_atomic", full)
+    with pytest.raises(OSError, match="No space"):
+        run.started("r1", processes.Identity(2**22 + 6, 1.0))
+    run.ended("r0")
+    run.remove()
+    assert runs.found(data) == []
