@@ -10,6 +10,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -125,12 +126,15 @@ def description_of(target: str, directory: Path, code: int, output: bytes, said:
     except msgspec.DecodeError as error:
         last = said.decode("utf-8", "replace").strip().rpartition("\n")[2] or f"exit code {code}"
         raise ServiceError(f"{target} in {directory} gave no description: {last}") from error
-    raise ServiceError(failure.message, hint=failure.hint)
+    # Nothing else keeps the traceback: this process has no log.
+    trace = f"\n{textwrap.indent(failure.traceback, '    ')}" if failure.traceback else ""
+    raise ServiceError(f"{failure.message}{trace}", hint=failure.hint)
 
 
 class _Failure(msgspec.Struct):
     message: str
     hint: str | None = None
+    traceback: str | None = None
 
 
 def _fetch(

@@ -122,7 +122,9 @@ class Replica:
 def start_error(child: processes.Child) -> ProcessError:
     """Why a replica ended before it was ready: the reason it gives, else how it ended and its last log lines."""
     told = told_reason(files.last_lines(child.log, 30)) if child.exit_code == COULD_NOT_START else None
-    return ProcessError(told[0], hint=told[1]) if told else ProcessError(child.describe_end())
+    if told is None:
+        return ProcessError(child.describe_end())
+    return ProcessError(f"{told[0]}\n    its log is {child.log}", hint=told[1])
 
 
 def told_reason(lines: Sequence[str]) -> tuple[str, str | None] | None:

@@ -117,8 +117,8 @@ async def up(
         for warning in warnings:
             reporter.warn(warning)
         target = Target(run, prepared, _gateway(run), say=reporter.say)
-        count = len(target.replicas)
-        reporter.say(f"starting {count} replica{'' if count == 1 else 's'}")
+        if count := len(target.replicas):
+            reporter.say(f"starting {count} replica{'' if count == 1 else 's'}")
         if await _unless(stopping, _start(target)) is None:
             return
         report = await _report(target, run, warnings)

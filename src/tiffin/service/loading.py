@@ -191,10 +191,10 @@ def _failed(name: str, error: BaseException, directory: Path) -> ServiceError:
     """The author's code raised; or it imports something that is not installed."""
     if isinstance(error, ModuleNotFoundError):
         message = f"module {name!r} imports {error.name!r}, which is not installed"
-        hint = f"install it in this environment ({sys.prefix})"
+        hint: str | None = f"install it in this environment ({sys.prefix})"
     else:
         message = f"module {name!r} failed while it was imported: {type(error).__name__}: {error}"
-        hint = "the traceback is in the log"
+        hint = None
     failure = ServiceError(message, hint=hint, at=_place(error, directory))
     failure.add_note(_users_traceback(error, directory))
     return failure
@@ -211,6 +211,9 @@ def users_frames(trace: TracebackType | None, directory: Path) -> TracebackType 
 
 
 def _users_traceback(error: BaseException, directory: Path) -> str:
+    if isinstance(error, SyntaxError):
+        # The frames are those of the import system, and what follows them names file and line.
+        return "".join(traceback.format_exception_only(error)).rstrip()
     lines = traceback.format_exception(
         type(error), error, users_frames(error.__traceback__, directory), chain=False
     )

@@ -55,3 +55,10 @@ def test_when_nothing_started_every_reason_and_each_hint_once_is_told() -> None:
     assert "default/a: first" in str(error)
     assert "default/b: second" in str(error)
     assert error.hint == "do x"
+
+
+def test_the_traceback_of_a_service_that_cannot_be_imported_is_told() -> None:
+    output = b'{"code":"service","message":"failed","hint":null,"traceback":"Traceback\\n  File x"}'
+    with pytest.raises(ServiceError) as caught:
+        preparing.description_of("s:S", Path(), 1, output, b"")
+    assert str(caught.value) == "failed\n    Traceback\n      File x"

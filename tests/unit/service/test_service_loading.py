@@ -135,6 +135,14 @@ def test_a_failure_shows_the_authors_lines_only(project):
     assert caught.value.at.endswith("service.py:2")
 
 
+def test_a_syntax_error_shows_the_line_and_not_how_python_came_there(project):
+    with pytest.raises(ServiceError) as caught:
+        load("service:X", project(service="def f(:"))
+    (note,) = caught.value.__notes__
+    assert "def f(:" in note
+    assert "importlib" not in note
+
+
 def test_a_directory_must_be_there(tmp_path):
     with pytest.raises(ServiceError, match="expected a directory"):
         load("service:X", tmp_path / "none")
@@ -165,7 +173,7 @@ def test_describe_says_what_failed_in_one_line(project):
     failure = json.loads(line)
     assert failure["code"] == "service"
     assert "ZeroDivisionError" in failure["message"]
-    assert failure["hint"]
+    assert "1/0" in failure["traceback"]
     assert "ZeroDivisionError" in done.stderr
 
 
