@@ -113,6 +113,9 @@ def local_replies() -> Resource:
         (_status(413), "the request is too large"),
         (_status(431), "the request's headers are too large or too many"),
         (_status(426), "expected HTTP/1.1 or HTTP/2"),
+        (_status(501), "expected a body that is plain or chunked, found another Transfer-Encoding"),
+        (_status(403), "expected no Upgrade header: only HTTP is served here"),
+        (_status(404), "there is nothing at this address"),
         (_status(400), "the request is not valid HTTP, or its path cannot be read without doubt"),
     ]
     return {
