@@ -1,10 +1,12 @@
 """A BentoML service, as its documentation writes one."""
 
 from pathlib import Path
+from typing import Annotated
 
 import bentoml
 import joblib
 import numpy as np
+from bentoml.validators import Shape
 
 
 @bentoml.service(resources={"cpu": "2"}, traffic={"timeout": 30})
@@ -13,6 +15,6 @@ class Iris:
         self.model = joblib.load(Path(__file__).parent / "iris.joblib")
 
     @bentoml.api
-    def predict(self, features: np.ndarray) -> np.ndarray:
+    def predict(self, features: Annotated[np.ndarray, Shape((-1, 4))]) -> np.ndarray:
         """Class numbers for rows of sepal length and width, petal length and width, in cm."""
         return self.model.predict(features)
