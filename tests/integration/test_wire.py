@@ -518,15 +518,20 @@ def test_a_request_that_stops_coming_is_a_408(start: Start, call: Call, before: 
     assert caller.is_closed()
 
 
-def test_a_head_that_trickles_is_cut_off_however_steadily(start: Start, call: Call) -> None:
-    caller = call(start(head_seconds=0.6)).send(GET[:-2])
+@pytest.mark.parametrize(
+    ("begun", "drop"), [(GET[:-2], b"X: y\r\n"), (post("/echo", bytes(5000))[:-4990], b"x")], ids=["head", "body"]
+)
+def test_a_request_that_trickles_is_cut_off_however_steadily(
+    start: Start, call: Call, begun: bytes, drop: bytes
+) -> None:
+    caller = call(start(head_seconds=0.6, body_seconds=0.6)).send(begun)
     caller.socket.settimeout(0.1)
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with contextlib.suppress(TimeoutError):
             if caller.socket.recv(9, socket.MSG_PEEK):
                 break
-        caller.send(b"X: y\r\n")
+        caller.send(drop)
     caller.socket.settimeout(10)
     assert caller.answer()[0] == 408
 

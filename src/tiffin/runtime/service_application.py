@@ -213,7 +213,8 @@ class ServiceApplication:
         exchange.reply(Reply(200, json.dumps(found).encode(), JSON))
 
     def _page(self, exchange: Exchange) -> None:
-        exchange.reply(Reply(200, pages.page(self.service).encode(), b"text/html; charset=utf-8"))
+        host = exchange.head.header(b"host").decode("latin-1") or "localhost"
+        exchange.reply(Reply(200, pages.page(self.service, host).encode(), b"text/html; charset=utf-8"))
 
     # -- calls ---------------------------------------------------------------------------------------------
 

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _HEAD, _BODY, _DISCARD, _CLOSED = range(4)
 _LINGER_SECONDS = 2.0
+_SLOWEST_BYTES_A_SECOND = 10_000
 _LOADING = "the model is still loading; try again in a moment"
 _SMALL_BODY = 65_536
 
@@ -107,6 +108,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_advancing",
         "_awaited",
+        "_body_until",
         "_buffer",
         "_chunked",
         "_chunks",
@@ -134,6 +136,7 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._endpoint: Endpoint | TiffinError | None = None
         self._awaited = 0
+        self._body_until = 0.0
         self._chunked: http1.ChunkedBody | None = None
         self._request: Request | None = None
         self._keep_alive = True
@@ -281,7 +284,11 @@ class Connection(asyncio.Protocol):
         self._awaited = length
         self._chunked = http1.ChunkedBody(self.server.limits.max_body_bytes) if length < 0 else None
         self._state = _BODY
-        self.deadline = self.server.clock + self.server.limits.body_seconds
+        # Silence is bounded, and so is dripping: a body that comes slower than this all along is cut off.
+        expected = length if length > 0 else self.server.limits.max_body_bytes
+        seconds = self.server.limits.body_seconds
+        self._body_until = self.server.clock + seconds + expected / _SLOWEST_BYTES_A_SECOND
+        self.deadline = min(self.server.clock + seconds, self._body_until)
         if head.expects_continue and not self._buffer:
             self._transport.write(http1.CONTINUE)
         return True
@@ -301,7 +308,7 @@ class Connection(asyncio.Protocol):
         return HeadTooLarge(f"expected a request head of at most {limit} bytes")
 
     def _read_body(self) -> bool:
-        self.deadline = self.server.clock + self.server.limits.body_seconds
+        self.deadline = min(self.server.clock + self.server.limits.body_seconds, self._body_until)
         assert self._head is not None
         if self._chunked is not None:
             body, rest = self._chunked.feed(bytes(self._buffer))

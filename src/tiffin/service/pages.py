@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import inspect
 import json
+import shlex
 from typing import Any
 
 from tiffin.service.definition import Service
@@ -76,9 +77,12 @@ def _zeros(shape: list[int]) -> Any:
     return value
 
 
-def page(service: Service[Any]) -> str:
-    """A page without scripts: what the service is, and a curl line for each endpoint."""
-    rows = [_row(service.route_of(endpoint), endpoint) for endpoint in service.apis.values()]
+def page(service: Service[Any], host: str) -> str:
+    """A page without scripts: what the service is, and a curl line for each endpoint.
+
+    ``host`` is the Host header that asked: what the reader typed is what the lines have to say.
+    """
+    rows = [_row(host, service.route_of(endpoint), endpoint) for endpoint in service.apis.values()]
     name = html.escape(service.name)
     about = f"<p>{html.escape(inspect.cleandoc(service.inner.__doc__))}</p>" if service.inner.__doc__ else ""
     links = " · ".join(f'<a href="{p}">{p}</a>' for p in ("schema.json", "docs.json", "metrics", "readyz"))
@@ -90,7 +94,7 @@ def page(service: Service[Any]) -> str:
     )
 
 
-def _row(route: str, endpoint: Endpoint) -> str:
+def _row(host: str, route: str, endpoint: Endpoint) -> str:
     media_type = endpoint.input.media_type
     if media_type == "multipart/form-data":
         fields = " ".join(
@@ -102,5 +106,5 @@ def _row(route: str, endpoint: Endpoint) -> str:
         quoted = body.replace("'", "'\\''")
         fields = f"-H 'content-type: {media_type}' --data-binary '{quoted}'"
     doc = f"<p>{html.escape(endpoint.doc)}</p>" if endpoint.doc else ""
-    line = f"curl {fields} http://localhost:3000{route}"
+    line = f"curl {fields} http://{shlex.quote(host)}{route}"
     return f"<h2>POST {html.escape(route)}</h2>{doc}<pre>{html.escape(line)}</pre>"
