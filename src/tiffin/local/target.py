@@ -29,6 +29,8 @@ FAILURES = (TiffinError, OSError)
 SETTLE_SECONDS = 0.2
 """Between taking a replica out of the endpoints and ending it: what Envoy handed over before it knew."""
 
+_LONGEST_PAUSE_SECONDS = 30.0
+
 
 class Target:
     """The deployments of one run.
@@ -56,6 +58,7 @@ class Target:
                 self._deployments.append(item.deployment)
                 self.replicas += replicas_of(item.deployment, item.paths, len(self.replicas))
         self._keepers: set[asyncio.Task[None]] = set()
+        self._is_behind = False
         self._publishing = asyncio.Lock()
 
     @property
@@ -187,7 +190,23 @@ class Target:
         try:
             await self._publish()
         except FAILURES as error:
-            self._say(f"the gateway was not told of the change: {error}")
+            self._say(f"the gateway was not told of the change: {error}; trying again")
+            if not self._is_behind:
+                self._is_behind = True
+                self._spawn(self._publish_later())
+
+    async def _publish_later(self) -> None:
+        """A change the gateway was not told of (a full disk, say) must not wait for the next one."""
+        pause = 1.0
+        while self._is_behind:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            try:
+                await self._publish()
+            except FAILURES:
+                continue
+            self._is_behind = False
+            self._say("the gateway has been told")
 
     def _note_gateway(self) -> None:
         if self.gateway.identity is None:
