@@ -81,15 +81,14 @@ class Batcher(Generic[ItemT]):
             rows = nbytes = 0
             while waiting:
                 item = waiting[0]
-                if batch and (rows + item.rows > self.max_rows or nbytes + item.nbytes > self.max_bytes):
-                    break
+                if not item.cancelled:
+                    if batch and (rows + item.rows > self.max_rows or nbytes + item.nbytes > self.max_bytes):
+                        break
+                    rows += item.rows
+                    nbytes += item.nbytes
+                    batch.append(item)
                 waiting.popleft()
                 self.rows -= item.rows or 1
-                if item.cancelled:
-                    continue
-                rows += item.rows
-                nbytes += item.nbytes
-                batch.append(item)
             if waiting:
                 # Behind the other groups: each gets its turn.
                 self._groups[key] = waiting

@@ -123,6 +123,15 @@ def test_linger_can_be_turned_off() -> None:
     assert not batcher.lingers(0.0)
 
 
+def test_a_large_call_whose_caller_has_gone_takes_nobodys_place() -> None:
+    batcher: Batcher[Item] = Batcher(8, 50)
+    first, gone, last = Item("a", nbytes=12), Item("b", nbytes=39, cancelled=True), Item("c", nbytes=1)
+    for item in (first, gone, last):
+        batcher.add(item)
+    assert batcher.take() == [first, last]
+    assert batcher.rows == 0
+
+
 class Batches(RuleBasedStateMachine):
     """Calls come, go and are taken in any order: each comes out once, or was cancelled."""
 
@@ -151,7 +160,7 @@ class Batches(RuleBasedStateMachine):
         live = [item for item in self.waiting if not item.cancelled]
         if not batch:
             assert not live
-            self.waiting = []
+            self.waiting, self.passed_over = [], {}
             return
         group = batch[0].group
         assert all(item.group == group and not item.cancelled for item in batch)
