@@ -1,15 +1,23 @@
-"""Pickles and joblib files: opened, decompressed, checked, and loaded with nothing but allowed imports."""
+"""Pickles and joblib files: opened, decompressed, checked, and loaded with nothing but allowed imports.
+
+Allowed imports alone are not enough: objects of allowed classes can be given attributes that lead elsewhere.
+So a state may neither replace methods nor answer protocols (``__array_interface__`` is an address in memory),
+what scikit-learn calls by name has to be the name of a method that predicts, and only containers are filled.
+"""
 
 from __future__ import annotations
 
 import bz2
+import collections
+import copyreg
+import functools
 import gzip
 import inspect
 import io
 import lzma
 import pickle
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 from joblib.compressor import BinaryZlibFile
 from joblib.numpy_pickle import NumpyArrayWrapper, NumpyUnpickler
@@ -99,8 +107,18 @@ class _closing(io.BufferedReader):  # noqa: N801
         self._below.close()
 
 
+_CALLED_BY_NAME = frozenset(
+    {"stack_method", "stack_method_", "chain_method", "chain_method_", "response_method", "_response_method"}
+)
+_PREDICTING = frozenset({"auto", "predict", "predict_proba", "predict_log_proba", "decision_function"})
+
+
+class _Scorer:
+    """Stands for scikit-learn's scorers, which call any method by its name; a served model never scores."""
+
+
 class _AllowListUnpickler(NumpyUnpickler):  # type: ignore[misc]
-    """Joblib's reader, with each import held against the allow-list when it happens."""
+    """Joblib's reader, with each import held against the allow-list when it happens, and each state looked at."""
 
     dispatch = dict(NumpyUnpickler.dispatch)
 
@@ -108,56 +126,76 @@ class _AllowListUnpickler(NumpyUnpickler):  # type: ignore[misc]
         super().__init__(*arguments, **named)
         self._imported: dict[int, Any] = {}
 
+    def _refuse(self, what: str) -> NoReturn:
+        raise UntrustedArtefact(
+            f"{Path(self.filename).name} {what}, which no saved model does",
+            hint="when you trust whoever made the file, allow it with --trust",
+        )
+
     def find_class(self, module: str, name: str) -> Any:
         found = safety.resolved(module, name, self.proto)
         safety.refuse([found], Path(self.filename))
         if found == ("numpy", "memmap"):
-            self._imported[id(self.np.ndarray)] = self.np.ndarray
-            return self.np.ndarray
-        thing = super().find_class(module, name)
-        if found.module.startswith("sklearn.") and getattr(thing, "__module__", None) != found.module:
-            # A name that sklearn imported from elsewhere is not sklearn's to give.
-            raise UntrustedArtefact(
-                f"{Path(self.filename).name} imports {found}, which is not defined there",
-                hint="when you trust whoever made the file, allow it with --trust",
-            )
+            thing = self.np.ndarray
+        else:
+            thing = super().find_class(module, name)
+            if found.module.startswith("sklearn.") and getattr(thing, "__module__", None) != found.module:
+                # A name that sklearn imported from elsewhere is not sklearn's to give.
+                self._refuse(f"imports {found}, which is not defined there")
+            if found.module.startswith("sklearn.metrics._scorer"):
+                thing = _Scorer
         self._imported[id(thing)] = thing
         return thing
 
-    def _only_imported(self, thing: Any) -> None:
+    def _check_call(self, thing: Any, arguments: Any) -> None:
         """Objects can be callable too, with what power nobody listed; a saved model calls imports only."""
         if id(thing) not in self._imported:
-            raise UntrustedArtefact(
-                f"{Path(self.filename).name} calls a {type(thing).__name__} that it made itself"
-            )
+            self._refuse(f"calls a {type(thing).__name__} that it made itself")
+        if type(arguments) is not tuple:
+            self._refuse("calls something without a tuple of arguments")
+        if thing is functools.partial:
+            self._check_partial(arguments)
+        elif thing is copyreg._reconstructor:  # type: ignore[attr-defined]
+            if arguments[2:] and isinstance(arguments[2], dict):
+                self._check_names(arguments[2])
+        elif thing is NumpyArrayWrapper and arguments:
+            self._refuse("makes an array's wrapper by hand")
+
+    def _check_partial(self, parts: tuple[Any, ...]) -> None:
+        """A partial holds an imported function: of other classes and objects it could make more than values."""
+        is_imported = bool(parts) and id(parts[0]) in self._imported
+        if not is_imported or (isinstance(parts[0], type) and parts[0].__module__ != "builtins"):
+            self._refuse("binds arguments to something that is no imported function")
 
     def load_reduce(self) -> None:
-        self._only_imported(self.stack[-2])
+        self._check_call(self.stack[-2], self.stack[-1])
         super().load_reduce()
 
     dispatch[pickle.REDUCE[0]] = load_reduce
 
     def load_newobj(self) -> None:
-        self._only_imported(self.stack[-2])
+        self._check_call(self.stack[-2], self.stack[-1])
         super().load_newobj()
 
     dispatch[pickle.NEWOBJ[0]] = load_newobj
 
     def load_newobj_ex(self) -> None:
-        self._only_imported(self.stack[-3])
+        self._check_call(self.stack[-3], self.stack[-2])
         super().load_newobj_ex()
 
     dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
 
     def _instantiate(self, klass: Any, args: Any) -> None:
-        self._only_imported(klass)
+        self._check_call(klass, tuple(args))
         super()._instantiate(klass, args)
 
     def load_build(self) -> None:
-        wrapper, state = self.stack[-2], self.stack[-1]
-        if id(wrapper) in self._imported:
-            raise UntrustedArtefact(f"{Path(self.filename).name} changes something that it did not make")
-        if isinstance(wrapper, NumpyArrayWrapper):
+        made, state = self.stack[-2], self.stack[-1]
+        if id(made) in self._imported:
+            self._refuse("changes something that it did not make")
+        if isinstance(made, functools.partial):
+            self._check_partial(state if type(state) is tuple else ())
+        if isinstance(made, NumpyArrayWrapper):
             # Exact types, so that what is judged here is what joblib will see.
             if type(state) is not dict or not isinstance(state.get("dtype"), self.np.dtype):
                 raise ModelError(f"{Path(self.filename).name} holds an array without a dtype")
@@ -166,6 +204,77 @@ class _AllowListUnpickler(NumpyUnpickler):  # type: ignore[misc]
                 self.stack.pop()
                 self.stack[-1] = _AllowListUnpickler(self.filename, self.file_handle, **_NATIVE).load()
                 return
+        for part in (state, *state) if type(state) is tuple else (state,):
+            if isinstance(part, dict):
+                self._check_state(made, part)
         super().load_build()
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    def _check_state(self, made: Any, state: dict[Any, Any]) -> None:
+        self._check_names(state)
+        for name, value in state.items():
+            if not isinstance(name, str):
+                continue
+            member = inspect.getattr_static(type(made), name, None)
+            if hasattr(type(member), "__get__") and not hasattr(type(member), "__set__"):
+                self._refuse(f"replaces the method {name} of a {type(made).__name__}")
+            if name in _CALLED_BY_NAME and value is not None:
+                state[name] = self._predicting(name, value)
+            if name == "input" and isinstance(value, str) and value in ("filename", "file"):
+                self._refuse("would open the files that callers name")
+
+    def _predicting(self, name: str, value: Any) -> Any:
+        """The value, when it names methods that predict; a list as a tuple, which cannot be changed later."""
+        names = tuple(value) if type(value) in (list, tuple) else (value,)
+        if not all(item is None or (type(item) is str and item in _PREDICTING) for item in names):
+            self._refuse(f"calls what is not a method that predicts ({name})")
+        return value if type(value) is str else names
+
+    def _check_names(self, state: dict[Any, Any]) -> None:
+        """Names that Python and numpy look up by themselves may not be set."""
+        for name in state:
+            if isinstance(name, str) and (type(name) is not str or (name[:2] == name[-2:] == "__")):
+                self._refuse(f"sets {str(name)!r}")
+
+    def _check_items(self, target: Any, names: list[Any]) -> None:
+        if not isinstance(target, dict):
+            self._refuse(f"fills a {type(target).__name__}")
+        # A subclass may offer its keys as attributes, as sklearn's Bunch does.
+        if type(target) not in (dict, collections.OrderedDict, collections.defaultdict, collections.Counter):
+            self._check_names(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+    def load_setitem(self) -> None:
+        self._check_items(self.stack[-3], self.stack[-2:-1])
+        super().load_setitem()
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        self._check_items(self.metastack[-1][-1], self.stack[::2])
+        super().load_setitems()
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def _check_filled(self, target: Any) -> None:
+        """Of anything else the state may say what fills it."""
+        if type(target) not in (list, set, collections.deque):
+            self._refuse(f"fills a {type(target).__name__}")
+
+    def load_append(self) -> None:
+        self._check_filled(self.stack[-2])
+        super().load_append()
+
+    dispatch[pickle.APPEND[0]] = load_append
+
+    def load_appends(self) -> None:
+        self._check_filled(self.metastack[-1][-1])
+        super().load_appends()
+
+    dispatch[pickle.APPENDS[0]] = load_appends
+
+    def load_additems(self) -> None:
+        self._check_filled(self.metastack[-1][-1])
+        super().load_additems()
+
+    dispatch[pickle.ADDITEMS[0]] = load_additems

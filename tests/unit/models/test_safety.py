@@ -1,5 +1,7 @@
 import contextlib
+import copyreg
 import datetime
+import functools
 import importlib
 import io
 import os
@@ -11,7 +13,16 @@ import joblib
 import numpy as np
 import pytest
 import sklearn.datasets
+import sklearn.ensemble
+import sklearn.feature_extraction.text
 import sklearn.linear_model
+import sklearn.metrics
+import sklearn.model_selection
+import sklearn.multioutput
+import sklearn.pipeline
+import sklearn.preprocessing
+import sklearn.svm
+import sklearn.utils
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -161,6 +172,104 @@ def test_only_imports_are_called_and_only_what_was_made_is_changed(name, is_scan
         monkeypatch.setattr(safety, "imports_of", lambda stream, file: [])
     with pytest.raises(UntrustedArtefact, match=r"made itself|did not make"):
         pickles.load(file)
+
+
+class Made:
+    """Pickles as an object of a class, with a state, and with what fills it."""
+
+    def __init__(self, state, kind=sklearn.linear_model.LogisticRegression, items=None):
+        self.state, self.kind, self.items = state, kind, items
+
+    def __reduce__(self):
+        made = (copyreg._reconstructor, (self.kind, object, None), self.state)
+        return made if self.items is None else (*made, iter(self.items))
+
+
+SCORER = sklearn.metrics._scorer._Scorer
+ADDRESS = {"__array_interface__": {"data": (16, True), "shape": (9,), "typestr": "|u1", "version": 3}}
+TURNED = {
+    "a method called by name": (
+        Made({"stack_method_": ["tofile"]}, sklearn.ensemble.StackingRegressor),
+        "stack_method_",
+    ),
+    "a name that is a list of its own kind": (
+        Made({"stack_method_": [["tofile"]]}, sklearn.ensemble.StackingRegressor),
+        "stack_method_",
+    ),
+    "a threshold's method": (
+        Made({"response_method": "save_model"}, sklearn.model_selection.FixedThresholdClassifier),
+        "response_method",
+    ),
+    "a scorer's method": (Made({"_response_method": "save_model"}, SCORER), "_response_method"),
+    "a method replaced": (Made({"predict": np.add}), "replaces the method predict"),
+    "a method replaced that is there on conditions": (
+        Made({"predict_proba": np.add}, sklearn.svm.SVC),
+        "replaces the method predict_proba",
+    ),
+    "a state's own way to take a state": (Made({"__setstate__": np.add}), "__setstate__"),
+    "a state beside the state": (Made((None, {"__array__": np.add})), "__array__"),
+    "an address in memory": (Call(np.copy, Made(ADDRESS)), "__array_interface__"),
+    "an address among the keys of a bunch": (
+        Call(np.copy, Call(copyreg._reconstructor, sklearn.utils.Bunch, dict, ADDRESS)),
+        "__array_interface__",
+    ),
+    "an address set as an item": (sklearn.utils.Bunch(**ADDRESS), "__array_interface__"),
+    "something that calls what fills it": (Made({"extend": np.add, "append": np.add}, items=[1, 2]), "fills a"),
+    "a partial of an object": (functools.partial(SCORER(np.add, 1, {}, "predict"), 1), "imported function"),
+    "a partial of a class": (functools.partial(sklearn.svm.SVC, C=1), "imported function"),
+    "an array's wrapper": (
+        Call(joblib.numpy_pickle.NumpyArrayWrapper, np.ndarray, (1,), "C", np.dtype("O")),
+        "wrapper by hand",
+    ),
+    "files that callers name": (
+        Made({"input": "filename"}, sklearn.feature_extraction.text.CountVectorizer),
+        "files that callers name",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TURNED)
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+def test_objects_of_allowed_classes_cannot_be_turned_against_the_host(name, protocol, tmp_path):
+    model, said = TURNED[name]
+    file = tmp_path / "model.pkl"
+    file.write_bytes(pickle.dumps([model], protocol))
+    with pytest.raises(UntrustedArtefact, match=re.escape(said)) as caught:
+        pickles.load(file)
+    assert "--trust" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "function",
+    [os.system, np.load, np.fromfile, np.f2py.run_main, np.testing.assert_equal, joblib.Parallel, joblib.Memory],
+    ids=str,
+)
+def test_a_transformer_takes_no_other_function(function, tmp_path):
+    file = tmp_path / "model.joblib"
+    joblib.dump(sklearn.preprocessing.FunctionTransformer(function), file)
+    with pytest.raises(UntrustedArtefact):
+        pickles.load(file)
+
+
+def test_what_models_do_with_the_same_means_is_opened(tmp_path, rows, labels):
+    linear = sklearn.linear_model.LogisticRegression()
+    estimators = [
+        sklearn.ensemble.StackingClassifier([("a", linear)]),
+        sklearn.model_selection.FixedThresholdClassifier(linear, response_method="predict_proba"),
+        sklearn.model_selection.GridSearchCV(linear, {"C": [1]}, scoring="accuracy"),
+        sklearn.multioutput.ClassifierChain(linear),
+        sklearn.pipeline.make_pipeline(
+            sklearn.preprocessing.FunctionTransformer(functools.partial(np.clip, a_min=0, a_max=9)), linear
+        ),
+        sklearn.ensemble.VotingClassifier([("a", linear)]),
+    ]
+    for estimator in estimators:
+        chained = isinstance(estimator, sklearn.multioutput.ClassifierChain)
+        target = labels > labels.min()
+        estimator.fit(rows, np.c_[target, ~target] if chained else target)
+        file = tmp_path / "model.joblib"
+        joblib.dump(estimator, file)
+        assert (pickles.load(file).predict(rows) == estimator.predict(rows)).all()
 
 
 def test_trust_opens_what_is_refused(tmp_path):
