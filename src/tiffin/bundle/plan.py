@@ -12,10 +12,10 @@ import msgspec
 from tiffin.bundle import entry_point, selection
 from tiffin.bundle.entry_point import EntryPoint, Sources
 from tiffin.bundle.manifest import File, Kind, Manifest
-from tiffin.bundle.reference import name_from
 from tiffin.dialects import bentoml
 from tiffin.dialects.bentoml import BuildConfig
 from tiffin.errors import BundleError, SpecError
+from tiffin.kits.names import snake_case
 from tiffin.spec import SpecWarning
 from tiffin.spec.target import class_target
 
@@ -214,4 +214,4 @@ def _environment(config: BuildConfig | None) -> dict[str, str]:
 def _name(config: BuildConfig | None, entry: EntryPoint, root: Path) -> str:
     if config and config.name:
         return config.name
-    return name_from(entry.target.partition(":")[2] or root.name)
+    return snake_case(entry.target.partition(":")[2] or root.name, "bundle")

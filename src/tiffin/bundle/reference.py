@@ -63,10 +63,3 @@ def _refusal(text: str, found: str) -> BundleError:
         f"expected name:version of letters, digits, '.', '_' and '-', found {found} in {text!r}",
         hint="for example iris:1.0 or registry.example.com/team/iris-image:v0.1",
     )
-
-
-def name_from(text: str) -> str:
-    """A valid name from a class or directory name: ``IrisClassifier`` becomes ``iris_classifier``."""
-    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", text).lower()
-    parts = [part for part in re.split(r"[^a-z0-9]+", snake) if part]
-    return "_".join(parts)[:63].strip("_") or "bundle"

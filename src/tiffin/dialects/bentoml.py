@@ -18,6 +18,7 @@ from tiffin.dialects import documents, routes
 from tiffin.dialects.documents import Document
 from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, Reader, describe
 from tiffin.errors import SpecError
+from tiffin.kits.names import snake_case
 from tiffin.spec import (
     Artefact,
     Component,
@@ -333,7 +334,9 @@ def deployment(config: BuildConfig, directory: str, *, domain: str = routes.DOMA
     at = target(Reader(document).root(), config.service)
     _, _, attribute = at.partition(":")
     written = config.name or (config.project_name.lower() if _NAME.fullmatch(config.project_name.lower()) else "")
-    name = written or snake_case(attribute.rpartition(".")[2] or os.path.basename(os.path.abspath(directory)))
+    name = written or snake_case(
+        attribute.rpartition(".")[2] or os.path.basename(os.path.abspath(directory)), "service"
+    )
     environment = config.docker.env | {
         variable.name: variable.value
         for variable in config.envs
@@ -372,7 +375,7 @@ def with_description(
         raise SpecError("expected a service, found a deployment of another kind", place=deployment.file)
     name, derived = deployment.name, deployment.derived_name
     if derived:
-        name = snake_case(description.name)
+        name = snake_case(description.name, "service")
         # A name that differs from the class was written, in the decorator.
         derived = description.name == (description.target or source.target).rpartition(":")[2].rpartition(".")[2]
     source = msgspec.structs.replace(source, target=description.target or source.target)
@@ -409,10 +412,3 @@ def _resources(written: Resources, described: ServiceDescription) -> Resources:
 
 def _workers(workers: int | str) -> int | Literal["cpu"]:
     return workers if isinstance(workers, int) else "cpu"
-
-
-def snake_case(name: str) -> str:
-    """``IrisClassifier`` as ``iris_classifier``: how BentoML names a service after its class."""
-    words = re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name)
-    words = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", words)
-    return re.sub(r"[^a-z0-9]+", "_", words.lower()).strip("_")[:63].strip("_") or "service"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tiffin.errors import SpecError
+from tiffin.kits.names import snake_case
 from tiffin.models import archives
 from tiffin.spec import Artefact, ClassSource, ModelSource, ServiceSource
 
@@ -62,12 +63,14 @@ def _service(module: str, attribute: str, directory: Path) -> Target:
         home, module = file.parent, file.stem
         name = attribute or module
     target = f"{module}:{attribute}" if attribute else module
-    return Target(ServiceSource(artefact=Artefact(str(home)), target=target), home, snake(name))
+    return Target(ServiceSource(artefact=Artefact(str(home)), target=target), home, snake_case(name, "service"))
 
 
 def _directory(path: Path) -> Target:
     if any((path / name).is_file() for name in _PROJECT_FILES) or _has_build_table(path / "pyproject.toml"):
-        return Target(ServiceSource(artefact=Artefact(str(path)), target=""), path, snake(path.name))
+        return Target(
+            ServiceSource(artefact=Artefact(str(path)), target=""), path, snake_case(path.name, "service")
+        )
     return Target(ModelSource(artefact=Artefact(str(path))), path, model_name(path))
 
 
@@ -99,15 +102,3 @@ def model_name(path: Path) -> str:
         stem = path.parent.name
     cleaned = "".join(c if c.isalnum() or c in "-_." else "-" for c in stem).strip("-._")
     return cleaned or "model"
-
-
-def snake(name: str) -> str:
-    """``IrisClassifier`` as ``iris_classifier``, the way BentoML names bundles."""
-    out: list[str] = []
-    for index, letter in enumerate(name):
-        follows_lower = index > 0 and (name[index - 1].islower() or name[index - 1].isdigit())
-        starts_word = index > 0 and index + 1 < len(name) and name[index + 1].islower() and name[index - 1] != "_"
-        if letter.isupper() and (follows_lower or starts_word):
-            out.append("_")
-        out.append(letter.lower())
-    return "".join(out)

@@ -47,17 +47,3 @@ def test_a_name_is_one_path_segment_and_comes_back(text):
     assert name.file not in ("", ".", "..")
     assert name.version not in (".", "..")
     assert Reference.of_file(name.file, name.version) == name
-
-
-@pytest.mark.parametrize(
-    ("text", "name"),
-    [
-        ("IrisClassifier", "iris_classifier"),
-        ("HTTPServer2", "http_server2"),
-        ("my-dir", "my_dir"),
-        ("__", "bundle"),
-    ],
-)
-def test_a_class_lends_its_name(text, name):
-    assert reference.name_from(text) == name
-    assert reference.parse(name).name == name

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.errors import SpecError
-from tiffin.runtime.target import model_name, resolve, snake
+from tiffin.runtime.target import model_name, resolve
 from tiffin.spec import ModelSource, ServiceSource
 
 
@@ -102,22 +102,6 @@ def test_what_is_nowhere_is_refused(tmp_path: Path, text: str) -> None:
 )
 def test_names_of_models(path: str, name: str) -> None:
     assert model_name(Path(path)) == name
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("Iris", "iris"),
-        ("IrisClassifier", "iris_classifier"),
-        ("HTTPServer", "http_server"),
-        ("My2ndModel", "my2nd_model"),
-        ("already_snake", "already_snake"),
-        ("Mixed_Case", "mixed_case"),
-        ("XGB", "xgb"),
-    ],
-)
-def test_class_names_become_snake_case(name: str, expected: str) -> None:
-    assert snake(name) == expected
 
 
 def test_an_archive_is_yet_to_be_unpacked(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+import pytest
+
+from tiffin.bundle import reference
+from tiffin.kits.names import snake_case
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Iris", "iris"),
+        ("IrisClassifier", "iris_classifier"),
+        ("HTTPServer", "http_server"),
+        ("My2ndModel", "my2nd_model"),
+        ("already_snake", "already_snake"),
+        ("Mixed_Case", "mixed_case"),
+        ("XGB", "xgb"),
+    ],
+)
+def test_class_names_become_snake_case(name: str, expected: str) -> None:
+    assert snake_case(name, "service") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("IrisClassifier", "iris_classifier"),
+        ("HTTPServer2", "http_server2"),
+        ("my-dir", "my_dir"),
+        ("__", "bundle"),
+    ],
+)
+def test_a_class_lends_its_name(text, name):
+    assert snake_case(text, "bundle") == name
+    assert reference.parse(name).name == name
