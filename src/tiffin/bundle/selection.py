@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from collections.abc import Sequence
@@ -103,7 +104,9 @@ def _check_links(files: list[File]) -> None:
         if not file.link:
             continue
         leads_to = os.path.normpath(PurePosixPath(file.path).parent / file.link)
-        if os.path.isabs(file.link) or leads_to not in present:
+        # Behind a name that is itself a link, ".." would lead somewhere else than it reads.
+        parts = list(itertools.dropwhile("..".__eq__, PurePosixPath(file.link).parts))
+        if os.path.isabs(file.link) or ".." in parts or leads_to not in present:
             raise BundleError(
                 f"expected a link to something in the bundle, found one to {file.link}",
                 hint="exclude it, or put the file itself there",

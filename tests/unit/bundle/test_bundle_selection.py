@@ -92,3 +92,15 @@ def test_a_pipe_is_refused(tmp_path):
 def test_nothing_is_no_bundle(tmp_path):
     with pytest.raises(BundleError, match="nothing to bundle"):
         select(tmp_path)
+
+
+def test_a_link_that_climbs_behind_another_link_is_refused(tmp_path):
+    for name in ("a/b/one.txt", "one.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "a/b/top").symlink_to("../..")
+    # It reads as a/one.txt of the bundle, and opens what lies beside it.
+    (tmp_path / "a/one.txt").write_text("")
+    (tmp_path / "a/b/link").symlink_to("top/../../a/one.txt")
+    with pytest.raises(BundleError, match="expected a link to something in the bundle"):
+        select(tmp_path)
