@@ -26,6 +26,8 @@ from typing import Any
 import msgspec
 
 from tiffin.errors import StorageError
+from tiffin.kits import processes
+from tiffin.kits.files import write_atomic
 from tiffin.models import archives, remotes
 
 log = logging.getLogger(__name__)
@@ -203,9 +205,7 @@ def _keep(cache: Path, uri: str, key: str, directory: Path, file: str = "") -> P
     index = cache / "index" / _digest(uri)
     index.parent.mkdir(parents=True, exist_ok=True)
     note = msgspec.json.encode(_Index(uri=remotes.shown(uri), key=key, content=content, file=file))
-    with tempfile.NamedTemporaryFile(dir=index.parent, delete=False) as out:
-        out.write(note)
-    Path(out.name).replace(index)
+    write_atomic(index, note)
     return home / file if file else home
 
 
@@ -245,23 +245,13 @@ def _partial(cache: Path) -> Iterator[Path]:
     home.mkdir(parents=True, exist_ok=True)
     for left in home.iterdir():
         owner = left.name.partition("-")[0]
-        if owner.isdigit() and not _is_running(int(owner)):
+        if owner.isdigit() and processes.identify(int(owner)) is None:
             shutil.rmtree(left, ignore_errors=True)
     path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=home))
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 @contextlib.contextmanager
