@@ -68,12 +68,11 @@ def serve(
         path=str(path),
         listen=Listen(unix=unix) if unix else Listen(host=host, port=port),
         limits=Limits(max_body_bytes=max_body),
-        reload=reload,
     )
-    _become_replica(spec, path if path.is_dir() else path.parent)
+    _become_replica(spec, watched=(path if path.is_dir() else path.parent) if reload else None)
 
 
-def _become_replica(spec: ReplicaSpec, directory: Path) -> NoReturn:
+def _become_replica(spec: ReplicaSpec, *, watched: Path | None) -> NoReturn:
     """Replace this process by the replica: it then holds no more in memory than one that ``tiffin up`` starts."""
     import msgspec
 
@@ -82,8 +81,8 @@ def _become_replica(spec: ReplicaSpec, directory: Path) -> NoReturn:
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(variable, "1")
     arguments = ["-m", "tiffin.runtime", "--announce"]
-    if spec.reload:
-        arguments += ["--reload", str(directory)]
+    if watched is not None:
+        arguments += ["--reload", str(watched)]
     order = msgspec.json.encode(spec).decode("utf-8")
     os.execv(sys.executable, [sys.executable, *arguments, "--replica-json", order])
 

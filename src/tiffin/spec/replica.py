@@ -55,4 +55,3 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     listen: Listen = Listen()
     limits: Limits = Limits()
     ready_file: str = ""
-    reload: bool = False
