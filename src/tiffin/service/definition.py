@@ -9,6 +9,7 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from tiffin.errors import ServiceError
 from tiffin.service import config as config_module
+from tiffin.service import openapi
 from tiffin.service.context import Context
 from tiffin.service.dependency import AsyncMethods, Dependency, SyncMethods
 from tiffin.service.endpoint import Endpoint
@@ -183,9 +184,7 @@ class Service(Generic[T]):
     @property
     def openapi_spec(self) -> dict[str, Any]:
         """The OpenAPI document, as ``/docs.json`` gives it."""
-        from tiffin.service.openapi import document
-
-        return document(self)
+        return openapi.document(self)
 
     @property
     def import_string(self) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tiffin.service.definition import Service
-from tiffin.service.endpoint import Endpoint
+if TYPE_CHECKING:
+    from tiffin.service.definition import Service
+    from tiffin.service.endpoint import Endpoint
 
 _REFERENCE = "#/components/schemas/{model}"
 
