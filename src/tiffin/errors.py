@@ -1,4 +1,4 @@
-"""Everything Tiffin raises, split first by who can fix it.
+"""What Tiffin raises, split first by who can fix it.
 
     TiffinError
     ├── CallError            the caller can fix it (HTTP 4xx, or 503/504 when waiting helps)
@@ -25,6 +25,8 @@
         ├── PortInUse
         ├── ProcessError         a replica or the gateway did not start, or died
         └── MissingExtra         an optional package is not installed
+
+A package adds a class of its own below these where only it raises and catches it; the errors page has all codes.
 
 A message says what was expected, what was found and where; ``hint`` says what to do next. What a caller
 may see is ``str(error)`` of a CallError only: every other class is answered with a general sentence, and
