@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 INLINE_SECONDS = 200e-6
 """A predict shorter than this runs on the event loop: handing it to a thread would cost as much again."""
 
+_SLOW_IN_A_ROW = 8
+
 Outcome = Sequence[Array] | TiffinError
 Deliver = Callable[[TensorCall, Outcome], None]
 
@@ -51,7 +53,7 @@ class Runner:
         self._scheduled = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: _PredictThread | None = None
-        self._pending = 0
+        self._slow = 0
 
     def start(self) -> None:
         """Bind to the running loop."""
@@ -98,6 +100,15 @@ class Runner:
                 self._thread = _PredictThread(self._model, self._loop, self._finished)
             self._thread.predict(batch)
 
+    def _reconsider(self, seconds: float) -> None:
+        """Leave the loop when predicts have become slow; a single one may only have lost its turn on the core."""
+        self._slow = self._slow + 1 if seconds > 4 * INLINE_SECONDS else 0
+        if self._slow == _SLOW_IN_A_ROW:
+            log.info(
+                "predicts now run in a thread: %d in a row took over %.0f us", self._slow, 4e6 * INLINE_SECONDS
+            )
+            self._inline = False
+
     def _run_inline(self, batch: list[TensorCall], started: float) -> None:
         outcomes = run(self._model, batch)
         self._finished(batch, outcomes, started, time.perf_counter())
@@ -118,9 +129,8 @@ class Runner:
                 self._pump()
         else:
             self._scheduled = False
-        if self._inline and seconds > 4 * INLINE_SECONDS and len(batch) == 1:
-            log.info("predicts now run in a thread: one took %.0f us", seconds * 1e6)
-            self._inline = False
+        if self._inline and len(batch) == 1:
+            self._reconsider(seconds)
         deliver = self._deliver
         for call, outcome in zip(batch, outcomes, strict=True):
             deliver(call, outcome)

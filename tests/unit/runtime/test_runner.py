@@ -238,13 +238,20 @@ def test_a_caller_that_left_is_not_predicted_for() -> None:
     assert [len(got) for got in found] == [1, 0, 1, 0]
 
 
-def test_a_predict_that_turns_out_slow_moves_to_a_thread() -> None:
+@pytest.mark.parametrize(
+    ("slow", "threads"), [(12, {"MainThread", "predict"}), (7, {"MainThread"})], ids=["always", "for a moment"]
+)
+def test_predicts_that_turn_out_slow_move_to_a_thread_and_a_moment_of_it_does_not(
+    slow: int, threads: set[str]
+) -> None:
     pause = threading.Event()
+    left = iter(range(slow))
 
     def function(array: Array) -> tuple[Array, ...]:
-        pause.wait(0.01)
+        if next(left, None) is not None:
+            pause.wait(0.005)
         return double(array)
 
     model = FakeModel(function)
-    outcomes(model, [[call([1, 2])], [call([3, 4])], [call([5, 6])]], INLINE)
-    assert model.threads == {"MainThread", "predict"}
+    outcomes(model, [[call([1, 2])] for _ in range(12)], INLINE)
+    assert model.threads == threads
