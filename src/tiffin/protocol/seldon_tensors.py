@@ -24,14 +24,17 @@ class SeldonTensors:
         image: what the node runs, for the same.
         info: the model; its classes name the columns of probabilities.
         max_tensor_bytes: bound on the tensor of a message.
+        max_nesting: deepest message taken.
     """
 
-    def __init__(self, unit: str, image: str, info: ModelInfo, *, max_tensor_bytes: int) -> None:
+    def __init__(
+        self, unit: str, image: str, info: ModelInfo, *, max_tensor_bytes: int, max_nesting: int = 32
+    ) -> None:
         self._unit = unit
         self._image = image
         self._inputs = [spec.name for spec in info.inputs]
         self._classes = [str(label) for label in info.classes]
-        self._bounds = Bounds(max_bytes=max_tensor_bytes)
+        self._bounds = Bounds(max_nesting=max_nesting, max_bytes=max_tensor_bytes)
 
     def read(self, head: Head, body: bytes) -> TensorCall:
         """Decode a prediction request.

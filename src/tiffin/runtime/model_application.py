@@ -63,7 +63,9 @@ class ModelApplication:
         if self._model is None:
             source = self._spec.component.source
             assert isinstance(source, ModelSource)
-            self._model = load(source, Path(self._spec.path))
+            # A wish for cores is honoured as the threads one predict may use, by frameworks that have their own.
+            threads = max(1, int(self._spec.component.resources.cpu or 1))
+            self._model = load(source, Path(self._spec.path), threads=threads)
         return self._model
 
     def load(self) -> None:
@@ -91,7 +93,8 @@ class ModelApplication:
         self._v2 = OpenInference(self._name, outputs, max_tensor_bytes=limit)
         self._v1 = KServeV1(self._name, first, outputs, max_tensor_bytes=limit)
         image = f"{info.format}:{info.framework_version}"
-        self._seldon = SeldonTensors(self._name, image, info, max_tensor_bytes=limit)
+        nesting = self._spec.limits.max_nesting
+        self._seldon = SeldonTensors(self._name, image, info, max_tensor_bytes=limit, max_nesting=nesting)
 
     async def start(self) -> None:
         """Bind the batcher to the loop."""
