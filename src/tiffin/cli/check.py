@@ -9,7 +9,7 @@ import typer
 
 from tiffin import dialects
 from tiffin.cli import output
-from tiffin.spec import Deployment, ModelSource
+from tiffin.spec import ContainerSource, Deployment, ModelSource
 
 
 def check(
@@ -44,9 +44,15 @@ def _text(deployment: Deployment) -> str:
     lines = [f"{deployment.key}  ({deployment.file}), called by {deployment.protocol}"]
     for component in deployment.components:
         source = component.source
-        kind = f"{source.format or 'saved'} model" if isinstance(source, ModelSource) else f"code {source.target}"
+        match source:
+            case ModelSource():
+                kind, place = f"{source.format or 'saved'} model", source.artefact.uri
+            case ContainerSource():
+                kind, place = "container", source.image
+            case _:
+                kind, place = f"code {source.target}", source.artefact.uri
         replicas = "1 replica" if component.replicas == 1 else f"{component.replicas} replicas"
-        lines.append(f"  {component.name}: {kind.strip()} from {source.artefact.uri}, {replicas}")
+        lines.append(f"  {component.name}: {kind.strip()} from {place}, {replicas}")
     for route in deployment.routes:
         where = ", ".join(f"{host}{route.path}" for host in route.hosts) or route.path
         lines.append(f"  {where}{'' if route.exact or where.endswith('/') else '/...'}")

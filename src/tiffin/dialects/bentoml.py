@@ -352,6 +352,7 @@ def deployment(config: BuildConfig, directory: str, *, domain: str = routes.DOMA
     return Deployment(
         name=name,
         protocol="named-json",
+        dialect="bentoml",
         components=(component,),
         routes=routes.own(name, "default", domain) + routes.service(()),
         labels=config.labels,

@@ -13,7 +13,7 @@ import msgspec
 from tiffin.dialects import kubernetes, routes, runtimes
 from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, Reader, describe, one_of
-from tiffin.spec import Artefact, Batching, Component, Deployment, ModelSource
+from tiffin.spec import Artefact, Batching, Component, Deployment, ModelSource, Scaling
 from tiffin.spec.deployment import Protocol
 
 API_VERSIONS = ("serving.kserve.io/v1beta1",)
@@ -68,6 +68,7 @@ def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAI
         name=metadata.name,
         namespace=metadata.namespace,
         protocol=protocol,
+        dialect="kserve",
         components=(component,),
         routes=routes.own(metadata.name, metadata.namespace, domain) + routes.open_inference(metadata.name),
         labels=metadata.labels,
@@ -117,8 +118,7 @@ def _predictor(fields: Fields, base: str) -> tuple[Component, Protocol]:
     source, protocol, workers = _model(model, "" if kind == "model" else kind, base)
     component = Component(
         source=source,
-        replicas=replicas,
-        max_replicas=max_replicas,
+        scaling=Scaling(min_replicas=replicas, max_replicas=max_replicas),
         workers=workers,
         timeout_seconds=timeout,
         max_concurrency=concurrency or None,

@@ -13,7 +13,17 @@ import msgspec
 from tiffin.dialects import kubernetes, routes
 from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, Reader, describe, one_of
-from tiffin.spec import Artefact, ClassSource, Component, Deployment, ModelSource, Parameter, Resources, Route
+from tiffin.spec import (
+    Artefact,
+    ClassSource,
+    Component,
+    Deployment,
+    ModelSource,
+    Parameter,
+    Resources,
+    Route,
+    Scaling,
+)
 from tiffin.spec.deployment import Protocol
 
 API_VERSIONS = (
@@ -80,6 +90,7 @@ def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAI
         name=metadata.name,
         namespace=metadata.namespace,
         protocol=protocol,
+        dialect="seldon",
         components=(component,),
         routes=_routes(metadata, protocol, domain),
         labels=labels,
@@ -193,7 +204,7 @@ def _component(predictor: Fields, spec: Fields, protocol: Protocol, replicas: in
     chosen += [(predictor, at_predictor), (spec, replicas)]
     return Component(
         source=source,
-        replicas=_replicas(chosen),
+        scaling=Scaling(min_replicas=_replicas(chosen)),
         resources=container.resources if container else Resources(),
         environment=container.environment if container else {},
     )

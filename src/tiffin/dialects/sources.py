@@ -213,6 +213,7 @@ def _model(path: Path, domain: str) -> Deployment:
     component = Component(source=ModelSource(artefact=Artefact(uri=str(path))))
     return Deployment(
         name=name,
+        dialect="model",
         components=(component,),
         routes=routes.own(name, "default", domain) + routes.open_inference(name),
         file=str(path),

@@ -50,6 +50,7 @@ from tiffin.spec import (
     ModelSource,
     Parameter,
     Resources,
+    Scaling,
     ServiceSource,
 )
 from tiffin.spec.deployment import Protocol
@@ -82,7 +83,7 @@ def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAI
     kind = _source_kind(spec)
     component = Component(
         source=_source(spec, kind, base),
-        replicas=replicas,
+        scaling=Scaling(min_replicas=replicas),
         workers=workers,
         threads=threads,
         timeout_seconds=timeout,

@@ -7,18 +7,91 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tiffin.kits.processes import Identity
-from tiffin.spec import Deployment
+from tiffin.spec import Component, Deployment, Match
 
-Backends = Mapping[tuple[str, str], Sequence[str]]
-"""Unix socket paths of ready replicas, by ``(deployment.key, component.name)``."""
+
+@dataclass(frozen=True)
+class Pool:
+    """The replicas of one component of one revision.
+
+    Attributes:
+        name: Unique, as ``Revision.pool`` gives it.
+        component: Time-outs, retries and limits come from it.
+        endpoints: Unix socket paths (they start with ``/``) or ``host:port`` of ready replicas.
+        held: Requests wait until the activator lets them go, since no replica may be ready.
+    """
+
+    name: str
+    component: Component
+    endpoints: Sequence[str] = ()
+    held: bool = False
+
+
+@dataclass(frozen=True)
+class Share:
+    """A pool and the percentage of the calls it gets; the shares of one split need not sum to 100."""
+
+    pool: str
+    weight: float = 100.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Calls that fulfil all of ``matches`` are split by ``shares``; no matches: all the others."""
+
+    shares: Sequence[Share]
+    matches: Sequence[Match] = ()
+
+
+@dataclass(frozen=True)
+class Routed:
+    """One deployment and where its calls go now.
+
+    Attributes:
+        deployment: Its routes, stickiness, JWT and limits are honoured.
+        pools: Every pool named below.
+        choices: By component name, in the order they are tried; the last has no matches.
+        variants: By (variant name or tag, component name): what routes of only that variant lead to.
+        mirrors: By component name: pools that get copies, and the percentage.
+        tags: Host names of a tag, by tag: ``{"canary": ("canary-iris.default.example.com",)}``.
+        correlate: Add an ``x-request-id`` where a caller sent none, so that recorded answers can be matched.
+    """
+
+    deployment: Deployment
+    pools: Sequence[Pool] = ()
+    choices: Mapping[str, Sequence[Choice]] = field(default_factory=dict)
+    variants: Mapping[tuple[str, str], Sequence[Share]] = field(default_factory=dict)
+    mirrors: Mapping[str, Sequence[Share]] = field(default_factory=dict)
+    tags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    correlate: bool = False
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that should be routed at one moment. A component without backends answers 503."""
+    """All that should be routed at one moment. A pool without endpoints that is not held answers 503.
 
-    deployments: Sequence[Deployment] = ()
-    backends: Backends = field(default_factory=dict)
+    ``activator`` is the Unix socket of what lets held requests go.
+    """
+
+    routed: Sequence[Routed] = ()
+    activator: str = ""
+
+    @classmethod
+    def of(
+        cls,
+        deployments: Sequence[Deployment] = (),
+        backends: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    ) -> Snapshot:
+        """Deployments without variants or revisions; endpoints by ``(deployment.key, component.name)``."""
+        return cls(tuple(_single(deployment, backends or {}) for deployment in deployments))
+
+
+def _single(deployment: Deployment, backends: Mapping[tuple[str, str], Sequence[str]]) -> Routed:
+    pools = [
+        Pool(f"{deployment.key}/{part.name}", part, backends.get((deployment.key, part.name), ()))
+        for part in deployment.components
+    ]
+    return Routed(deployment, pools, {pool.component.name: (Choice((Share(pool.name),)),) for pool in pools})
 
 
 class Router(Protocol):
@@ -49,3 +122,22 @@ class Router(Protocol):
 
     async def stop(self) -> None:
         """End it; returns when it is gone."""
+
+
+@dataclass(frozen=True)
+class PoolSample:
+    """Counters of one pool. All but ``active`` and ``waiting`` only grow, and start again with the proxy.
+
+    Attributes:
+        active: Calls in hand.
+        waiting: Calls that wait for a connection.
+        calls: Calls that were answered or failed.
+        failed: Of these, answered with 5xx or not at all.
+        latency: Calls by upper bound of their duration in milliseconds, cumulative, ascending.
+    """
+
+    active: int = 0
+    waiting: int = 0
+    calls: int = 0
+    failed: int = 0
+    latency: Sequence[tuple[float, int]] = ()

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from tiffin.errors import SpecError
-from tiffin.gateway.router import Snapshot
+from tiffin.gateway.router import Pool, Routed, Snapshot
 from tiffin.spec import Component, Deployment, ModelSource, Route
 
 Resource = dict[str, Any]
@@ -39,34 +39,21 @@ class Resources:
 
 @dataclass(frozen=True)
 class _Target:
-    """One address with the cluster and component behind it."""
+    """One address with the pool behind it."""
 
     deployment: Deployment
     route: Route
-    component: Component
-
-    @property
-    def cluster(self) -> str:
-        return cluster_name(self.deployment, self.component)
-
-
-def cluster_name(deployment: Deployment, component: Component) -> str:
-    """``namespace/name/component``."""
-    return f"{deployment.key}/{component.name}"
+    pool: Pool
 
 
 def render(snapshot: Snapshot) -> Resources:
     """The resources of a snapshot; raises SpecError when routes contradict each other or lead nowhere."""
-    _check_keys(snapshot.deployments)
-    targets = _targets(snapshot.deployments)
-    clusters = []
-    endpoints = []
-    for deployment in snapshot.deployments:
-        for component in deployment.components:
-            name = cluster_name(deployment, component)
-            clusters.append(_cluster(name))
-            endpoints.append(_endpoints(name, snapshot.backends.get((deployment.key, component.name), ())))
-    return Resources(tuple(clusters), tuple(endpoints), _route_configuration(targets))
+    _check_keys([routed.deployment for routed in snapshot.routed])
+    targets = _targets(snapshot.routed)
+    pools = [pool for routed in snapshot.routed for pool in routed.pools]
+    clusters = tuple(_cluster(pool.name) for pool in pools)
+    endpoints = tuple(_endpoints(pool.name, pool.endpoints) for pool in pools)
+    return Resources(clusters, endpoints, _route_configuration(targets))
 
 
 def merge(before: Resources, after: Resources) -> Resources:
@@ -91,21 +78,22 @@ def _check_keys(deployments: Sequence[Deployment]) -> None:
             )
 
 
-def _targets(deployments: Iterable[Deployment]) -> list[_Target]:
+def _targets(routed: Iterable[Routed]) -> list[_Target]:
     """Every route with what is behind it, one for each address: the first wins a shared one."""
     taken: dict[tuple[str, str, bool], _Target] = {}
     targets = []
-    for deployment in deployments:
-        components = {component.name: component for component in deployment.components}
+    for item in routed:
+        deployment = item.deployment
+        pools = {pool.name: pool for pool in item.pools}
         for route in deployment.routes:
-            component = components.get(route.component)
-            if component is None:
+            choices = item.choices.get(route.component or deployment.entry)
+            if choices is None:
                 raise SpecError(
                     f"the route {route.path} of {deployment.key} leads to the component {route.component!r}; "
-                    f"there is {', '.join(sorted(components)) or 'none'}"
+                    f"there is {', '.join(sorted(item.choices)) or 'none'}"
                 )
             _check_path(deployment, route)
-            target = _Target(deployment, route, component)
+            target = _Target(deployment, route, pools[choices[-1].shares[0].pool])
             hosts = []
             for host in route.hosts or ("*",):
                 address = (host.lower(), route.path.rstrip("/") or "/", route.exact)
@@ -120,7 +108,7 @@ def _targets(deployments: Iterable[Deployment]) -> list[_Target]:
                     )
             if hosts:
                 won = msgspec.structs.replace(route, hosts=tuple(hosts) if route.hosts else ())
-                targets.append(_Target(deployment, won, component))
+                targets.append(_Target(deployment, won, target.pool))
     return targets
 
 
@@ -182,13 +170,13 @@ def _routes(target: _Target) -> list[Resource]:
 
 
 def _forward(match: Resource, target: _Target, rewrite: str | None) -> Resource:
-    seconds = target.component.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
+    seconds = target.pool.component.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
     action: Resource = {
-        "cluster": target.cluster,
+        "cluster": target.pool.name,
         # The replica's own time-out answers in the style of its protocol; this one is for a replica that hangs.
         "timeout": _duration(seconds + MARGIN_SECONDS),
         "idle_timeout": _duration(max(seconds, DEFAULT_TIMEOUT_SECONDS) + MARGIN_SECONDS),
-        "retry_policy": _retry_policy(target.component),
+        "retry_policy": _retry_policy(target.pool.component),
     }
     if rewrite is not None:
         action["prefix_rewrite"] = rewrite

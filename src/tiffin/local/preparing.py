@@ -26,6 +26,7 @@ from tiffin.kits.paths import DataDirectory
 from tiffin.spec import (
     ClassSource,
     Component,
+    ContainerSource,
     Deployment,
     ModelSource,
     ServiceDescription,
@@ -172,6 +173,8 @@ def _located(
         )
         trusted = msgspec.structs.replace(source, trust=source.trust or settings.trust)
         return msgspec.structs.replace(component, source=trusted), path
+    if isinstance(source, ContainerSource):
+        raise BundleError(f"the image {source.image} is not in the local bundle store, and no engine runs it here")
     directory = _directory(source)
     if directory is None:
         return _from_bundle(component, source, data)

@@ -142,7 +142,7 @@ class Target:
         for replica in self.replicas:
             if replica.is_ready:
                 backends.setdefault((replica.deployment.key, replica.component.name), []).append(replica.socket)
-        return Snapshot(self.served, backends)
+        return Snapshot.of(self.served, backends)
 
     async def _publish(self) -> None:
         async with self._publishing:

@@ -13,7 +13,7 @@ from tiffin.protocol.reply import Reply
 from tiffin.runtime.application import Application
 from tiffin.runtime.exchange import Endpoint
 from tiffin.runtime.metrics import Metrics
-from tiffin.spec import ClassSource, ModelSource, ReplicaSpec, ServiceSource
+from tiffin.spec import ClassSource, ContainerSource, ModelSource, ReplicaSpec, ServiceSource
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ def application_of(spec: ReplicaSpec) -> Application:
             return _class_application(spec)
         case ServiceSource() as source:
             return ImportedApplication(spec, source)
+        case ContainerSource() as source:
+            raise ServiceError(f"the container {source.image} cannot run in a replica process")
 
 
 class ImportedApplication:

@@ -10,32 +10,55 @@ from tiffin.spec.deployment import (
     Batching,
     ClassSource,
     Component,
+    ContainerSource,
     Deployment,
+    Logger,
     ModelSource,
     Parameter,
     Resources,
     Route,
     ServiceSource,
     SpecWarning,
+    Variant,
 )
 from tiffin.spec.description import EndpointDescription, ServiceDescription
+from tiffin.spec.recording import Recording
 from tiffin.spec.replica import Limits, Listen, ReplicaSpec
+from tiffin.spec.rollout import Gate, Rollout, Step
+from tiffin.spec.scaling import Measure, Scaling, Stabilization, Windows
+from tiffin.spec.traffic import Jwt, Match, Rule, Sticky, Traffic
 
 __all__ = [
     "Artefact",
     "Batching",
     "ClassSource",
     "Component",
+    "ContainerSource",
     "Deployment",
     "EndpointDescription",
+    "Gate",
+    "Jwt",
     "Limits",
     "Listen",
+    "Logger",
+    "Match",
+    "Measure",
     "ModelSource",
     "Parameter",
+    "Recording",
     "ReplicaSpec",
     "Resources",
+    "Rollout",
     "Route",
+    "Rule",
+    "Scaling",
     "ServiceDescription",
     "ServiceSource",
     "SpecWarning",
+    "Stabilization",
+    "Step",
+    "Sticky",
+    "Traffic",
+    "Variant",
+    "Windows",
 ]

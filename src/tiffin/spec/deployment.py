@@ -6,6 +6,11 @@ from typing import Literal
 
 import msgspec
 
+from tiffin.spec.recording import Recording
+from tiffin.spec.rollout import Rollout
+from tiffin.spec.scaling import Scaling
+from tiffin.spec.traffic import Traffic
+
 Protocol = Literal["open-inference", "kserve-v1", "seldon", "named-json"]
 """The wire protocol a deployment is called with first; a replica answers the others it can as well."""
 
@@ -40,6 +45,8 @@ class Artefact(msgspec.Struct, frozen=True):
 class ModelSource(msgspec.Struct, frozen=True, tag="model", kw_only=True):
     """A saved model: an artefact and the format that reads it.
 
+    ``credentials`` are variables for whoever fetches it (``AWS_ACCESS_KEY_ID`` ...), never shown.
+
     ``format`` is ``sklearn | xgboost | lightgbm | onnx``; empty means found by looking.
     ``method`` is what is asked of the estimator: ``predict | predict_proba | decision_function``.
     """
@@ -49,6 +56,7 @@ class ModelSource(msgspec.Struct, frozen=True, tag="model", kw_only=True):
     format_version: str = ""
     method: str = "predict"
     trust: bool = False
+    credentials: dict[str, str] = {}
 
 
 class ServiceSource(msgspec.Struct, frozen=True, tag="service", kw_only=True):
@@ -71,11 +79,30 @@ class ClassSource(msgspec.Struct, frozen=True, tag="class", kw_only=True):
     image: str = ""
 
 
+class ContainerSource(msgspec.Struct, frozen=True, tag="container", kw_only=True):
+    """A program in an image, which speaks HTTP on ``port``.
+
+    A target runs it from a local bundle of that tag, or with a container engine. ``mounts`` are directories
+    of the container by artefact: what ``STORAGE_URI`` names is found at ``/mnt/models``.
+    """
+
+    image: str
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    port: int = 8080
+    ready_path: str = ""
+    mounts: dict[str, Artefact] = {}
+
+
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What one replica asks for: cores, bytes of memory, whole GPUs. ``None`` means no wish."""
+    """What one replica asks for: cores, bytes of memory, whole GPUs. ``None`` means no wish.
+
+    ``memory_limit_bytes`` is what it may use at most before it is ended.
+    """
 
     cpu: float | None = None
     memory_bytes: int | None = None
+    memory_limit_bytes: int | None = None
     gpu: float | None = None
 
 
@@ -87,20 +114,54 @@ class Batching(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes: int = 262_144
 
 
+class Logger(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the payloads of a component go, as CloudEvents over HTTP."""
+
+    url: str
+    mode: Literal["all", "request", "response"] = "all"
+    metadata_headers: tuple[str, ...] = ()
+
+
 class Component(msgspec.Struct, frozen=True, kw_only=True):
-    """One node of a deployment that runs as replicas of its own."""
+    """One node of a deployment that runs as replicas of its own.
+
+    ``name`` says what it is for: ``predictor``, ``transformer`` or ``explainer``. ``calls`` is the component it
+    sends requests to by itself (a transformer and an explainer call the predictor).
+    """
 
     name: str = "predictor"
-    source: ModelSource | ServiceSource | ClassSource
-    replicas: int = 1
-    max_replicas: int | None = None
+    source: ModelSource | ServiceSource | ClassSource | ContainerSource
+    calls: str = ""
+    scaling: Scaling = Scaling()
     workers: int | Literal["cpu"] = 1
     threads: int | None = None
     timeout_seconds: float | None = None
     max_concurrency: int | None = None
+    retry_reset: bool | None = None
+    """Whether a call may be asked again after its replica broke off; ``None``: for saved models only."""
     resources: Resources = Resources()
     batching: Batching = Batching()
     environment: dict[str, str] = {}
+    logger: Logger | None = None
+
+    @property
+    def replicas(self) -> int:
+        """How many run from the beginning."""
+        return self.scaling.min_replicas
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of the deployment that runs beside the main one: an arm of an A/B test, a canary, a shadow.
+
+    ``weight`` is its percentage of the calls. A variant with ``mirror_percent`` is a shadow: it gets copies of
+    that percentage of the calls, and its answers go nowhere.
+    """
+
+    name: str
+    components: tuple[Component, ...]
+    weight: float = 0.0
+    mirror_percent: float | None = None
+    labels: dict[str, str] = {}
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +172,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     ``rewrite``: what replaces the matched ``path``; ``None`` leaves it.
     ``shared``: two deployments may both want this address (BentoML's ``/predict``); the first one gets it
     and the other is told by a warning. An address that is not shared and is wanted twice is an error.
+    ``component``: empty means the one that callers talk to (the transformer where there is one).
+    ``variant``: empty means all of them by their weights; otherwise this one only.
     """
 
     path: str = "/"
@@ -118,11 +181,17 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     exact: bool = False
     rewrite: str | None = None
     shared: bool = False
-    component: str = "predictor"
+    component: str = ""
+    variant: str = ""
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """The desired state of one served thing.
+
+    ``components`` are the main variant's, called ``variant``; ``variants`` run beside it and take their share
+    of the calls, the main one takes the rest. ``canary_percent`` is KServe's: the percentage that the newest
+    revision of the main variant gets, while the one rolled out before keeps the rest; ``None`` promotes.
+    ``stopped``: kept, with nothing running. ``dialect`` is the system whose words its status speaks.
 
     ``derived_name``: nobody wrote the name (BentoML: it comes from the class), so a clash may rename it.
     ``file`` and ``document`` (from 0) say where it was written, for messages.
@@ -132,7 +201,15 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = "default"
     protocol: Protocol = "open-inference"
     components: tuple[Component, ...]
+    variant: str = "main"
+    variants: tuple[Variant, ...] = ()
+    canary_percent: float | None = None
+    traffic: Traffic = Traffic()
+    rollout: Rollout | None = None
+    recording: Recording | None = None
+    stopped: bool = False
     routes: tuple[Route, ...] = ()
+    dialect: Literal["kserve", "seldon", "bentoml", "tiffin", "model"] = "tiffin"
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
     derived_name: bool = False
@@ -144,3 +221,20 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> str:
         """``namespace/name``, unique among what runs together."""
         return f"{self.namespace}/{self.name}"
+
+    @property
+    def entry(self) -> str:
+        """The component that callers talk to."""
+        names = [component.name for component in self.components]
+        return "transformer" if "transformer" in names else names[0]
+
+    @property
+    def main(self) -> Variant:
+        """The main variant, with what the others leave of the calls."""
+        taken = sum(variant.weight for variant in self.variants if variant.mirror_percent is None)
+        return Variant(name=self.variant, components=self.components, weight=max(0.0, 100.0 - taken))
+
+    @property
+    def all_variants(self) -> tuple[Variant, ...]:
+        """The main variant first."""
+        return (self.main, *self.variants)

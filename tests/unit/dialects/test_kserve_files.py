@@ -58,7 +58,7 @@ def test_every_honoured_field_arrives():
     assert found.key == "lending/credit-risk"
     assert found.labels == {"team": "risk"}
     assert found.annotations["sidecar.istio.io/inject"] == "true"
-    assert (component.replicas, component.max_replicas, component.workers) == (2, 4, 2)
+    assert (component.replicas, component.scaling.max_replicas, component.workers) == (2, 4, 2)
     assert (component.timeout_seconds, component.max_concurrency) == (30.0, 10)
     assert component.resources == Resources(cpu=0.5, memory_bytes=2**30, gpu=1.0)
     assert component.batching == Batching(enabled=True, max_rows=64)

@@ -42,7 +42,7 @@ def lead(resources: routes.Resources, host: str, path: str) -> tuple[str, str] |
     raise AssertionError("no route at all, not even the one for nothing")
 
 
-THREE = Snapshot(
+THREE = Snapshot.of(
     (
         deployment(
             "kiris",
@@ -107,7 +107,7 @@ def test_a_request_reaches_its_component(host: str, path: str, expected: tuple[s
 def test_the_order_of_routes_in_a_file_does_not_matter() -> None:
     wide, narrow, exact = Route(path="/a"), Route(path="/a/b"), Route(path="/a/b", exact=True)
     for order in ((wide, narrow, exact), (exact, narrow, wide), (narrow, wide, exact)):
-        snapshot = Snapshot([deployment(f"d{route.path.count('/')}{route.exact:d}", route) for route in order])
+        snapshot = Snapshot.of([deployment(f"d{route.path.count('/')}{route.exact:d}", route) for route in order])
         resources = routes.render(snapshot)
         assert lead(resources, "x", "/a/b") == ("default/d21/predictor", "/a/b")
         assert lead(resources, "x", "/a/b/c") == ("default/d20/predictor", "/a/b/c")
@@ -116,7 +116,7 @@ def test_the_order_of_routes_in_a_file_does_not_matter() -> None:
 
 def test_the_first_gets_a_shared_address_and_the_other_keeps_the_rest() -> None:
     shared = Route(path="/predict", exact=True, shared=True)
-    snapshot = Snapshot(
+    snapshot = Snapshot.of(
         (deployment("one", shared), deployment("two", shared, Route(path="/default/two", rewrite="/")))
     )
     resources = routes.render(snapshot)
@@ -125,25 +125,25 @@ def test_the_first_gets_a_shared_address_and_the_other_keeps_the_rest() -> None:
 
 
 def test_an_address_wanted_twice_is_refused_naming_both() -> None:
-    snapshot = Snapshot((deployment("one", Route(path="/p")), deployment("two", Route(path="/p/"))))
+    snapshot = Snapshot.of((deployment("one", Route(path="/p")), deployment("two", Route(path="/p/"))))
     with pytest.raises(SpecError, match=r"default/one and default/two both want the address /p"):
         routes.render(snapshot)
 
 
 def test_two_deployments_of_one_name_are_refused() -> None:
     with pytest.raises(SpecError, match="two deployments are called default/one"):
-        routes.render(Snapshot((deployment("one"), deployment("one"))))
+        routes.render(Snapshot.of((deployment("one"), deployment("one"))))
 
 
 def test_a_route_to_a_component_that_is_not_there_is_refused() -> None:
     with pytest.raises(SpecError, match="'transformer'; there is predictor"):
-        routes.render(Snapshot((deployment("one", Route(path="/a", component="transformer")),)))
+        routes.render(Snapshot.of((deployment("one", Route(path="/a", component="transformer")),)))
 
 
 @pytest.mark.parametrize("path", ["a", "", "/a?b", "/a#b", "//a"])
 def test_a_path_that_could_never_match_is_refused(path: str) -> None:
     with pytest.raises(SpecError, match="expected a path such as"):
-        routes.render(Snapshot((deployment("one", Route(path=path)),)))
+        routes.render(Snapshot.of((deployment("one", Route(path=path)),)))
 
 
 def only_route(resources: routes.Resources) -> dict[str, Any]:
@@ -152,13 +152,13 @@ def only_route(resources: routes.Resources) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("seconds", "expected"), [(None, "60.500s"), (30, "30.500s"), (0.25, "0.750s")])
 def test_the_time_out_is_the_components_and_a_margin(seconds: float | None, expected: str) -> None:
-    route = only_route(routes.render(Snapshot((deployment("one", Route(path="/a"), timeout_seconds=seconds),))))
+    route = only_route(routes.render(Snapshot.of((deployment("one", Route(path="/a"), timeout_seconds=seconds),))))
     assert route["timeout"] == expected
 
 
 def test_only_a_saved_model_is_asked_again_after_it_may_have_computed() -> None:
-    model = only_route(routes.render(Snapshot((deployment("one", Route(path="/a")),))))
-    authored = only_route(routes.render(Snapshot((deployment("one", Route(path="/a"), source=CLASS),))))
+    model = only_route(routes.render(Snapshot.of((deployment("one", Route(path="/a")),))))
+    authored = only_route(routes.render(Snapshot.of((deployment("one", Route(path="/a"), source=CLASS),))))
     assert model["retry_policy"]["retry_on"].split(",")[-1] == "reset"
     assert authored["retry_policy"]["retry_on"].split(",")[-1] == "reset-before-request"
 
@@ -166,7 +166,7 @@ def test_only_a_saved_model_is_asked_again_after_it_may_have_computed() -> None:
 def test_backends_become_pipes_and_a_component_without_any_has_no_endpoints() -> None:
     one, two = deployment("one"), deployment("two")
     found = routes.render(
-        Snapshot((one, two), {("default/one", "predictor"): ["/r/1.sock", "/r/2.sock"]})
+        Snapshot.of((one, two), {("default/one", "predictor"): ["/r/1.sock", "/r/2.sock"]})
     ).endpoints
     hosts = found[0]["endpoints"][0]["lb_endpoints"]
     assert [host["endpoint"]["address"]["pipe"]["path"] for host in hosts] == ["/r/1.sock", "/r/2.sock"]
@@ -178,8 +178,10 @@ def test_backends_become_pipes_and_a_component_without_any_has_no_endpoints() ->
 
 
 def test_between_two_snapshots_no_cluster_is_missing_that_an_old_route_leads_to() -> None:
-    before = routes.render(Snapshot((deployment("one", Route(path="/1")), deployment("two", Route(path="/2")))))
-    after = routes.render(Snapshot((deployment("two", Route(path="/2")), deployment("three", Route(path="/3")))))
+    before = routes.render(Snapshot.of((deployment("one", Route(path="/1")), deployment("two", Route(path="/2")))))
+    after = routes.render(
+        Snapshot.of((deployment("two", Route(path="/2")), deployment("three", Route(path="/3"))))
+    )
     both = routes.merge(before, after)
     assert {cluster["name"] for cluster in both.clusters} == {
         f"default/{n}/predictor" for n in ("one", "two", "three")
@@ -206,7 +208,7 @@ any_route = st.builds(
 def test_no_route_leads_to_an_unknown_cluster_or_makes_a_path_with_two_slashes(
     found: list[list[Route]], host: str, path: str
 ) -> None:
-    resources = routes.render(Snapshot([deployment(f"d{n}", *each) for n, each in enumerate(found)]))
+    resources = routes.render(Snapshot.of([deployment(f"d{n}", *each) for n, each in enumerate(found)]))
     answer = lead(resources, host, path)
     if answer is None:
         assert not any(_matches(route, host, path) for each in found for route in each)

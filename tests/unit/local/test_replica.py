@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tiffin.local.replica import Replica, replicas_of, told_reason
-from tiffin.spec import Artefact, Component, Deployment, Listen, ModelSource
+from tiffin.spec import Artefact, Component, Deployment, Listen, ModelSource, Scaling
 
 LINE = "2026-01-01T00:00:00 ERROR   tiffin.runtime.worker: could not load: "
 
@@ -32,7 +32,9 @@ def deployment(*components: Component) -> Deployment:
 
 
 def component(name: str, replicas: int) -> Component:
-    return Component(name=name, source=ModelSource(artefact=Artefact(uri="/m")), replicas=replicas)
+    return Component(
+        name=name, source=ModelSource(artefact=Artefact(uri="/m")), scaling=Scaling(min_replicas=replicas)
+    )
 
 
 def test_every_component_gets_its_replicas_and_at_least_one() -> None:

@@ -1,0 +1,1 @@
+"""How many replicas there should be: samples and settings in, a number and its reason out. Pure."""

@@ -1,0 +1,1 @@
+"""The client of a controller's API, which the CLI uses: requests, lists, watches. Knows no server code."""

@@ -1,0 +1,52 @@
+"""A revision: an immutable version of one variant of a deployment."""
+
+from __future__ import annotations
+
+import hashlib
+
+import msgspec
+
+from tiffin.spec import Component, Scaling, Variant
+from tiffin.spec.deployment import Protocol
+
+
+class Revision(msgspec.Struct, frozen=True, kw_only=True):
+    """What replicas are started from; never changed after it was made.
+
+    ``number`` counts the revisions of a deployment from 1, whatever their variant. ``created`` is in seconds
+    since 1970. How many replicas run is no part of a revision: ``components`` here have no scaling of their own.
+    """
+
+    namespace: str
+    deployment: str
+    number: int
+    variant: str
+    protocol: Protocol
+    components: tuple[Component, ...]
+    digest: str
+    created: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """``iris-00003``."""
+        return f"{self.deployment}-{self.number:05d}"
+
+    @property
+    def key(self) -> str:
+        """``namespace/name`` of its deployment."""
+        return f"{self.namespace}/{self.deployment}"
+
+    def pool(self, component: str) -> str:
+        """``namespace/iris-00003/predictor``: the replicas of one component, and the gateway's name for them."""
+        return f"{self.namespace}/{self.name}/{component}"
+
+
+def unscaled(component: Component) -> Component:
+    """The component without what may change while its replicas live."""
+    return msgspec.structs.replace(component, scaling=Scaling())
+
+
+def digest(variant: Variant, protocol: Protocol) -> str:
+    """What makes two versions of a variant the same revision: equal protocol and unscaled components."""
+    parts = (protocol, tuple(unscaled(component) for component in variant.components))
+    return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
