@@ -1,0 +1,1 @@
+"""The controller's HTTP API: requests in, calls of a ``Platform``, JSON out. Decides nothing itself."""
