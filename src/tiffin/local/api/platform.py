@@ -101,7 +101,7 @@ class Platform(Protocol):
     async def delete(self, key: str, *, resource_version: int | None = None) -> None:
         """No longer desire it; returns when that is written, before its replicas are gone."""
 
-    def list(self, namespace: str | None = None) -> tuple[list[Object], int]:
+    def objects(self, namespace: str | None = None) -> tuple[list[Object], int]:
         """All objects, and the resource version they are of."""
 
     def get(self, key: str) -> Object:
