@@ -5,6 +5,9 @@
     │   ├── DecodeError          400  the bytes are not what the endpoint takes
     │   ├── UnknownRoute         404  no such path, model or endpoint
     │   ├── MethodNotAllowed     405
+    │   ├── NoSuchDeployment     404  the controller has no deployment of that name
+    │   ├── Conflict             409  somebody else changed the object in between
+    │   ├── Expired              410  changes since then are no longer known
     │   ├── CallTimeout          408  the caller sent its request too slowly
     │   ├── TooLarge             413  a body, tensor or head over its limit
     │   ├── UnsupportedMedia     415
@@ -78,6 +81,27 @@ class UnknownRoute(CallError):
 
     code = "unknown-route"
     status = 404
+
+
+class NoSuchDeployment(CallError):
+    """The controller has no deployment of that name."""
+
+    code = "no-such-deployment"
+    status = 404
+
+
+class Conflict(CallError):
+    """Somebody else changed the object since the version that was named."""
+
+    code = "conflict"
+    status = 409
+
+
+class Expired(CallError):
+    """Changes since the version that was named are no longer known; list again."""
+
+    code = "expired"
+    status = 410
 
 
 class MethodNotAllowed(CallError):

@@ -5,82 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, Protocol
 
-import msgspec
+from tiffin.plan.objects import Applied, Change, Metadata, Object, ReplicaUse, Source, Watched
+from tiffin.plan.state import Event
 
-from tiffin.plan.state import DeploymentStatus, Event
-from tiffin.spec import Deployment, SpecWarning
-
-
-class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to apply: a path on this machine, or the text of a file with the directory it is relative to."""
-
-    path: str = ""
-    text: str = ""
-    file: str = ""
-    base: str = ""
-
-
-class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """As in Kubernetes. ``created_at`` is in seconds since 1970; ``managed_by`` is ``up`` or empty."""
-
-    name: str
-    namespace: str
-    resource_version: int
-    generation: int
-    created_at: float
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    managed_by: str = ""
-
-
-class Object(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A deployment as the API shows it. ``document`` is the object as its author wrote it."""
-
-    api_version: str = "tiffin.dev/v1"
-    kind: str = "Deployment"
-    metadata: Metadata
-    document: dict[str, Any] = {}
-    spec: Deployment
-    status: DeploymentStatus = DeploymentStatus()
-
-
-class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that differs: the field's path, and what it was and becomes (``None``: not there)."""
-
-    path: str
-    before: Any = None
-    after: Any = None
-
-
-class Applied(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What applying did, or would do, to one deployment. ``effects`` are sentences: what would be started..."""
-
-    key: str
-    action: Literal["created", "configured", "unchanged", "deleted"]
-    changes: tuple[Change, ...] = ()
-    effects: tuple[str, ...] = ()
-    warnings: tuple[SpecWarning, ...] = ()
-    resource_version: int = 0
-
-
-class Watched(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a watch."""
-
-    type: Literal["ADDED", "MODIFIED", "DELETED"]
-    object: Object
-
-
-class ReplicaUse(msgspec.Struct, frozen=True, kw_only=True):
-    """What a replica uses now: cores, bytes, calls in hand of its pool, calls a second of its pool."""
-
-    deployment: str
-    replica: str
-    revision: str
-    component: str
-    cpu: float
-    memory_bytes: int
-    active: int = 0
-    rps: float = 0.0
+__all__ = ["Applied", "Change", "Metadata", "Object", "Platform", "ReplicaUse", "Source", "Watched"]
 
 
 class Platform(Protocol):
@@ -96,10 +24,16 @@ class Platform(Protocol):
         domain: str = "",
         resource_version: int | None = None,
     ) -> list[Applied]:
-        """Make these desired; nothing at all is changed when one of them cannot be read."""
+        """Make these desired; nothing at all is changed when one of them cannot be read.
+
+        Raises SpecError, and Conflict when ``resource_version`` is given and is not that of the object.
+        """
 
     async def delete(self, key: str, *, resource_version: int | None = None) -> None:
-        """No longer desire it; returns when that is written, before its replicas are gone."""
+        """No longer desire it; returns when that is written, before its replicas are gone.
+
+        Raises NoSuchDeployment, and Conflict as ``apply`` does.
+        """
 
     def objects(self, namespace: str | None = None) -> tuple[list[Object], int]:
         """All objects, and the resource version they are of."""
@@ -108,7 +42,10 @@ class Platform(Protocol):
         """One object; raises NoSuchDeployment."""
 
     def watch(self, resource_version: int | None, namespace: str | None = None) -> AsyncIterator[Watched]:
-        """Changes since then (``None``: all objects first, then changes); ends when the platform stops."""
+        """Changes since then (``None``: all objects first, then changes); ends when the platform stops.
+
+        Raises Expired, at the latest at the first step, when the changes since then are no longer known.
+        """
 
     def events(self, key: str | None = None) -> list[Event]:
         """The newest last."""
