@@ -3,6 +3,7 @@
     TiffinError
     ├── CallError            the caller can fix it (HTTP 4xx, or 503/504 when waiting helps)
     │   ├── DecodeError          400  the bytes are not what the endpoint takes
+    │   ├── Unauthorized         401  the token is missing or another one
     │   ├── UnknownRoute         404  no such path, model or endpoint
     │   ├── MethodNotAllowed     405
     │   ├── NoSuchDeployment     404  the controller has no deployment of that name
@@ -25,6 +26,7 @@
     │   └── PredictError         the model or method raised, or gave back the wrong thing
     └── PlatformError        who runs the machine can fix it (HTTP 503)
         ├── StorageError         an artefact's address cannot be reached
+        ├── DiskFull         507
         ├── PortInUse
         ├── ProcessError         a replica or the gateway did not start, or died
         └── MissingExtra         an optional package is not installed
@@ -74,6 +76,13 @@ class DecodeError(CallError):
     """The bytes of a request are not what the endpoint takes."""
 
     code = "decode"
+
+
+class Unauthorized(CallError):
+    """The token is missing, or is another one."""
+
+    code = "unauthorized"
+    status = 401
 
 
 class UnknownRoute(CallError):
@@ -238,6 +247,13 @@ class StorageError(PlatformError):
     """An artefact's address cannot be reached."""
 
     code = "storage"
+
+
+class DiskFull(PlatformError):
+    """There is no room left to write what was asked for."""
+
+    code = "disk-full"
+    status = 507
 
 
 class PortInUse(PlatformError):

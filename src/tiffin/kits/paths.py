@@ -4,6 +4,8 @@
 <root>/bundles/   the local bundle store
 <root>/run/<id>/  what one running ``tiffin up`` owns; gone when it ends
 <root>/logs/<id>/ the logs of its processes; kept for the last few runs
+<root>/api.sock   where the controller's API listens
+<root>/api-token  who sends this may use the API over TCP
 """
 
 from __future__ import annotations
@@ -39,6 +41,14 @@ class DataDirectory:
     @property
     def logs(self) -> Path:
         return self.root / "logs"
+
+    @property
+    def api_socket(self) -> Path:
+        return self.root / "api.sock"
+
+    @property
+    def api_token(self) -> Path:
+        return self.root / "api-token"
 
     def make(self) -> DataDirectory:
         """Create all of it; raises PlatformError when the file system refuses."""

@@ -10,7 +10,7 @@ from tiffin.plan.state import DeploymentStatus, Event
 from tiffin.spec import Deployment, SpecWarning
 
 
-class Source(msgspec.Struct, frozen=True, kw_only=True):
+class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Something to apply: a path on this machine, or the text of a file with the directory it is relative to."""
 
     path: str = ""
@@ -116,3 +116,74 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     hint: str = ""
     at: str = ""
     place: str = ""
+
+
+class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What to apply, all or nothing; with ``dry_run`` only say what would be done.
+
+    ``resource_version`` is the one the caller saw; with ``force`` it does not matter.
+    ``managed_by`` is ``up`` for what ends with its ``tiffin up``. ``domain`` is what host names end in.
+    """
+
+    sources: tuple[Source, ...]
+    dry_run: bool = False
+    force: bool = False
+    managed_by: str = ""
+    trust: bool = False
+    domain: str = ""
+    resource_version: int | None = None
+
+
+class AppliedListing(msgspec.Struct, frozen=True, kw_only=True):
+    """What applying did to each deployment."""
+
+    items: tuple[Applied, ...]
+
+
+class RolloutRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``to`` is the number of the revision that ``undo`` goes back to; absent: the one before."""
+
+    action: Literal["promote", "undo", "pause", "resume"]
+    to: int | None = None
+
+
+class ScaleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """``replicas`` is both bounds at once; ``component`` may be empty when there is but one."""
+
+    component: str = ""
+    replicas: int | None = None
+    min: int | None = None
+    max: int | None = None
+
+
+class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Send the recorded requests, at most ``limit``, to the revision ``against``."""
+
+    against: str
+    limit: int | None = None
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done, as a sentence."""
+
+    message: str
+
+
+class Runtime(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What serves a kind of models. ``namespace`` is empty when it is there for all."""
+
+    name: str
+    namespace: str = ""
+    formats: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    image: str = ""
+    built_in: bool = False
+    disabled: bool = False
+
+
+class ResourceListing(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What deployments can refer to; names only where the content is nobody's business."""
+
+    runtimes: tuple[Runtime, ...] = ()
+    secrets: tuple[str, ...] = ()
+    service_accounts: tuple[str, ...] = ()

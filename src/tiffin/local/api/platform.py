@@ -5,10 +5,31 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Literal, Protocol
 
-from tiffin.plan.objects import Applied, Change, Metadata, Object, ReplicaUse, Source, Watched
+from tiffin.plan.objects import (
+    Applied,
+    Change,
+    Metadata,
+    Object,
+    ReplicaUse,
+    ResourceListing,
+    Runtime,
+    Source,
+    Watched,
+)
 from tiffin.plan.state import Event
 
-__all__ = ["Applied", "Change", "Metadata", "Object", "Platform", "ReplicaUse", "Source", "Watched"]
+__all__ = [
+    "Applied",
+    "Change",
+    "Metadata",
+    "Object",
+    "Platform",
+    "ReplicaUse",
+    "ResourceListing",
+    "Runtime",
+    "Source",
+    "Watched",
+]
 
 
 class Platform(Protocol):
@@ -74,6 +95,9 @@ class Platform(Protocol):
 
     async def replay(self, key: str, against: str, limit: int | None) -> dict[str, Any]:
         """Send recorded requests to a revision; the differences in answers and latency."""
+
+    def resources(self) -> ResourceListing:
+        """What deployments can refer to."""
 
     async def shutdown(self) -> None:
         """Stop everything, as Ctrl-C does."""
