@@ -128,3 +128,60 @@ def test_a_silent_or_absent_peer_gives_no_answer(tmp_path: Path) -> None:
         server.bind(str(tmp_path / "s"))
         server.listen(1)
         assert http.get(str(tmp_path / "s"), "/readyz", seconds=0.1) is None
+
+
+def orphan(code: str, log: Path) -> processes.Identity:
+    """A process in a session of its own whose parent has ended."""
+    script = 'setsid "$0" -c "$1" >"$2" 2>&1 & echo $!'
+    done = subprocess.run(["sh", "-c", script, sys.executable, code, str(log)], check=True, capture_output=True)
+    identity = processes.identify(int(done.stdout))
+    assert identity is not None
+
+    async def ask() -> bool | None:
+        return "up" in log.read_text() or None
+
+    assert asyncio.run(waiting.until(ask, seconds=10))
+    return identity
+
+
+def test_the_end_of_an_adopted_process_is_learnt(tmp_path: Path) -> None:
+    identity = orphan(PATIENT, tmp_path / "log")
+
+    async def main() -> None:
+        adopted = processes.Adopted(identity, name="an orphan", log=tmp_path / "log")
+        assert adopted.exit_code is None
+        os.kill(identity.pid, signal.SIGKILL)
+        assert await asyncio.wait_for(adopted.exited(), 5) == processes.UNKNOWN
+        assert adopted.describe_end().startswith("an orphan ended; its last log lines:\n    up")
+
+    asyncio.run(main())
+
+
+def test_an_adopted_process_that_ignores_sigterm_is_killed_with_what_it_started(tmp_path: Path) -> None:
+    identity = orphan(f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{FORKING}", tmp_path / "log")
+
+    async def main() -> None:
+        adopted = processes.Adopted(identity, name="an orphan", log=tmp_path / "log")
+        await adopted.stop(grace_seconds=0.1)
+
+    asyncio.run(main())
+    forked = [int(line.split()[1]) for line in (tmp_path / "log").read_text().splitlines() if "forked" in line]
+    left = [processes.identify(pid) for pid in forked]
+    assert processes.wait_gone([one for one in left if one], seconds=5) == []
+    assert processes.find(identity) is None
+
+
+def test_a_process_with_the_number_but_not_the_birth_of_an_adopted_one_is_left_alone(tmp_path: Path) -> None:
+    identity = orphan(PATIENT, tmp_path / "log")
+    other = processes.Identity(identity.pid, identity.created - 100)
+
+    async def main() -> None:
+        adopted = processes.Adopted(other, name="a stranger", log=tmp_path / "log")
+        assert adopted.exit_code == processes.UNKNOWN
+        await adopted.stop(grace_seconds=0)
+
+    try:
+        asyncio.run(main())
+        assert processes.find(identity) is not None
+    finally:
+        processes.stop([identity], grace_seconds=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import subprocess
@@ -19,9 +20,13 @@ import msgspec
 import psutil
 
 from tiffin.errors import ProcessError
-from tiffin.kits import files
+from tiffin.kits import files, waiting
 
 CLOCK_SLACK_SECONDS = 0.05
+UNKNOWN = 256
+"""The exit code of a process that was no child of this one: nobody can know it."""
+
+_LOOK_SECONDS = 0.2
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -172,15 +177,111 @@ class Child:
 
     def describe_end(self) -> str:
         """How it ended, with its last log lines, for an error message."""
-        lines = files.last_lines(self.log)
-        log = "".join(f"\n    {line}" for line in lines) or "\n    (its log is empty)"
-        return f"{self.name} {ending(self.exit_code)}; its last log lines:{log}"
+        return _described(self.name, self.exit_code, self.log)
+
+
+class Adopted:
+    """A process that somebody else started, in a session of its own, with the same methods as a ``Child``.
+
+    Its end is learnt from a pidfd, or by looking where the system has none. Call ``close`` when it is of no
+    interest any more but goes on running.
+    """
+
+    def __init__(self, identity: Identity, *, name: str, log: Path) -> None:
+        self.identity = identity
+        self.name = name
+        self.log = log
+        self._ended = asyncio.Event()
+        self._watched: int | None = None
+        self._looking: asyncio.Task[None] | None = None
+        try:
+            self._watched = os.pidfd_open(identity.pid)
+            asyncio.get_running_loop().add_reader(self._watched, self._has_ended)
+        except ProcessLookupError:
+            self._ended.set()
+        except (AttributeError, OSError):
+            self._looking = asyncio.create_task(self._look())
+        # The pid may have become a stranger's before the descriptor was opened.
+        if find(identity) is None:
+            self._has_ended()
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """``None`` while it runs; then ``UNKNOWN``."""
+        return UNKNOWN if self._ended.is_set() else None
+
+    async def exited(self) -> int:
+        """Wait for its end; ``UNKNOWN``."""
+        await self._ended.wait()
+        return UNKNOWN
+
+    def signal(self, number: int) -> None:
+        """Send a signal; nothing happens when it has ended."""
+        if not self._ended.is_set() and find(self.identity) is not None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.identity.pid, number)
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        """As ``Child.stop``."""
+        self.signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._ended.wait(), grace_seconds)
+        except TimeoutError:
+            self.kill_group()
+            await self._ended.wait()
+        self.kill_group()
+
+    def kill_group(self) -> None:
+        """SIGKILL to its whole process group, also when only what it started is left of that."""
+        pid = self.identity.pid
+        # A stranger with its number leads a group of its own only if the number was free as a group's too.
+        found = identify(pid)
+        if found is None or abs(found.created - self.identity.created) <= CLOCK_SLACK_SECONDS:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def describe_end(self) -> str:
+        """As ``Child.describe_end``."""
+        return _described(self.name, self.exit_code, self.log)
+
+    def close(self) -> None:
+        """Watch it no longer."""
+        if self._watched is not None:
+            with contextlib.suppress(RuntimeError):
+                asyncio.get_running_loop().remove_reader(self._watched)
+            os.close(self._watched)
+            self._watched = None
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def _has_ended(self) -> None:
+        self._ended.set()
+        self.close()
+
+    async def _look(self) -> None:
+        async def gone() -> bool | None:
+            return True if find(self.identity) is None else None
+
+        await waiting.until(gone, seconds=math.inf, every_seconds=_LOOK_SECONDS)
+        self._ended.set()
+
+
+def _described(name: str, code: int | None, log: Path) -> str:
+    lines = files.last_lines(log)
+    text = "".join(f"\n    {line}" for line in lines) or "\n    (its log is empty)"
+    return f"{name} {ending(code)}; its last log lines:{text}"
 
 
 def ending(code: int | None) -> str:
     """An exit code in words."""
     if code is None:
         return "is still running"
+    if code == UNKNOWN:
+        return "ended"
     if code >= 0:
         return f"ended with exit code {code}"
     try:

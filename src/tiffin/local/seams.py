@@ -57,7 +57,7 @@ class Running(Protocol):
         """``None`` while it runs; negative is the signal that ended it."""
 
     async def exited(self) -> int:
-        """Wait for its end; the exit code (``-1`` when nobody can know it)."""
+        """Wait for its end; the exit code (``processes.UNKNOWN`` when nobody can know it)."""
 
     async def is_ready(self) -> bool:
         """Whether it says that it can be called."""
