@@ -1,9 +1,9 @@
 """The front ends: files as users of four systems write them, as one typed ``spec.Deployment``.
 
-Lives here: ``read`` (a path in, deployments out), ``combine`` (several that run together), and a module per
-dialect: ``tiffin``, ``kserve``, ``seldon``, ``bentoml``. Next door: ``spec``, which they all end in. The rule
-of the place: text in, values out. Nothing here touches the network or imports user code, only ``read`` opens
-files, and every field of a file is honoured, refused by its path, or listed as a warning.
+Lives here: ``read`` (a path in, deployments out), ``gather`` (the objects they refer to), ``combine`` (several
+that run together), and modules for each dialect: ``tiffin``, ``kserve``, ``seldon``, ``bentoml``. Next door:
+``spec``, which they all end in. The rule of the place: text in, values out. Nothing here touches the network or
+imports user code, only ``read`` opens files, and every field of a file is honoured, refused by its path, or listed as a warning.
 """
 
 from __future__ import annotations
@@ -12,22 +12,24 @@ from pathlib import Path
 
 from tiffin.dialects import routes, sources
 from tiffin.dialects.combining import combine
-from tiffin.dialects.sources import parse
+from tiffin.dialects.resources import Resources
+from tiffin.dialects.sources import gather, parse
 from tiffin.spec import Deployment
 
-__all__ = ["combine", "parse", "read"]
+__all__ = ["Resources", "combine", "gather", "parse", "read"]
 
 
-def read(path: Path, *, domain: str = routes.DOMAIN) -> list[Deployment]:
+def read(path: Path, *, domain: str = routes.DOMAIN, resources: Resources | None = None) -> list[Deployment]:
     """The deployments a path describes.
 
     A YAML or JSON file is read by the kind it declares; ``bentofile.yaml``, a ``pyproject.toml`` with
     ``[tool.bentoml.build]`` and ``service.py`` are BentoML services; a saved model (``iris.joblib``) becomes a
     deployment named after the file, or after its directory when the file's name says nothing (``model.joblib``).
     A directory is a BentoML service when it has one of their files, else all its YAML and JSON files that have an
-    ``apiVersion``, else the saved model in it. ``domain`` is the end of the deployments' host names.
+    ``apiVersion``, else the saved model in it. ``domain`` is the end of the deployments' host names; ``resources``
+    are objects a deployment may refer to, beside those in its own file or directory.
 
     Raises:
         SpecError: nothing can be read there, or a file does not say what it must; ``place`` is ``file:line``.
     """
-    return sources.read(Path(path), domain)
+    return sources.read(Path(path), domain, resources or Resources())

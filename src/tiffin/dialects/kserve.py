@@ -13,6 +13,7 @@ import msgspec
 from tiffin.dialects import kubernetes, routes, runtimes
 from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, Reader, describe, one_of
+from tiffin.dialects.resources import Resources
 from tiffin.spec import Artefact, Batching, Component, Deployment, ModelSource, Scaling
 from tiffin.spec.deployment import Protocol
 
@@ -47,7 +48,9 @@ _SCALING = ("scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling", "dep
             "annotations")  # fmt: skip
 
 
-def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAIN) -> Deployment:
+def deployment(
+    document: Document, *, base: str = "", domain: str = routes.DOMAIN, resources: Resources | None = None
+) -> Deployment:
     """An InferenceService document as a deployment; relative paths start from ``base``.
 
     Raises:
@@ -191,16 +194,20 @@ def _model(fields: Fields, legacy: str, base: str) -> tuple[ModelSource, Protoco
         )
     if legacy == "onnx":
         protocol = protocol or "v2"
-    if problem := runtimes.problem(runtime, format, version, protocol):
-        at = fields.at("runtime") if runtime else format_path
-        known = "the runtimes are " + ", ".join(runtimes.RUNTIMES)
-        hint = (
-            known if runtime and runtime not in runtimes.RUNTIMES else runtimes.advice(format, version, protocol)
+    known = tuple(runtimes.RUNTIMES.values())
+    try:
+        chosen = runtimes.choose(
+            known, namespace="", format=format, version=version, protocol=protocol, runtime=runtime
         )
-        raise reader.error(at, problem, hint)
+    except runtimes.NotFound as problem:
+        at = fields.at("runtime") if runtime else format_path
+        hint = runtimes.advice(known, "", format, version, protocol)
+        if problem.reason == "RuntimeNotRecognized":
+            hint = "the runtimes are " + ", ".join(runtimes.RUNTIMES)
+        raise reader.error(at, str(problem), hint) from None
     if protocol.startswith("grpc"):
         raise fields.error("protocolVersion", f"gRPC {LATER}", "write protocolVersion: v2 to serve it over HTTP")
-    protocol = protocol or runtimes.default_protocol(runtime)
+    protocol = protocol or chosen.first_protocol
     source = ModelSource(
         artefact=Artefact(uri=_storage_uri(fields), base=base), format=format, format_version=version
     )

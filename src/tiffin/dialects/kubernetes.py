@@ -7,13 +7,16 @@ environment and the resources of a container and lists the rest as having no eff
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tiffin.dialects.documents import child
 from tiffin.dialects.fields import NO_EFFECT, Fields, Reader, describe
 from tiffin.spec import Resources
+
+if TYPE_CHECKING:
+    from tiffin.dialects.resources import Resources as Objects
 
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[-._a-zA-Z][-._a-zA-Z0-9]*")
@@ -48,8 +51,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     annotations: dict[str, str]
 
 
-def metadata(root: Fields, active: frozenset[str] = frozenset()) -> Metadata:
-    """``metadata`` of an object, its name and namespace checked.
+def metadata(root: Fields, active: frozenset[str] = frozenset(), *, is_dotted: bool = False) -> Metadata:
+    """``metadata`` of an object, its name and namespace checked; ``is_dotted`` names may have several parts.
 
     ``active`` are the labels and annotations that would make a cluster behave otherwise: they are kept, and a
     warning says that they change nothing here.
@@ -58,7 +61,8 @@ def metadata(root: Fields, active: frozenset[str] = frozenset()) -> Metadata:
     name = fields.text("name", required=True)
     namespace = fields.text("namespace") or "default"
     for field, value in (("name", name), ("namespace", namespace)):
-        if not LABEL.fullmatch(value):
+        parts = value.split(".") if is_dotted and field == "name" else [value]
+        if not all(LABEL.fullmatch(part) for part in parts):
             expected = (
                 "expected up to 63 lower case letters, digits and dashes, with a letter or digit at both ends"
             )
@@ -71,23 +75,111 @@ def metadata(root: Fields, active: frozenset[str] = frozenset()) -> Metadata:
     return Metadata(name=name, namespace=namespace, labels=labels, annotations=annotations)
 
 
-def environment(container: Fields, name: str = "env") -> dict[str, str]:
-    """``env[]`` as a mapping; ``$(NAME)`` stands for an earlier variable, as in Kubernetes."""
+class Container(msgspec.Struct, frozen=True, kw_only=True):
+    """What is read of a container. ``ports`` are those it says it listens on, in their order.
+
+    ``ready_path`` is where its readiness probe asks. Nothing in ``$()`` is filled in yet, but in ``environment``.
+    """
+
+    name: str = ""
+    image: str = ""
+    command: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    ports: tuple[int, ...] = ()
+    ready_path: str = ""
+    resources: Resources = Resources()
+
+
+def container(fields: Fields, namespace: str = "default", objects: Objects | None = None) -> Container:
+    """A container of a Pod; whatever is not read of it is listed as having no effect."""
+    found = Container(
+        name=fields.text("name"),
+        image=fields.text("image"),
+        command=fields.texts("command"),
+        arguments=fields.texts("args"),
+        environment=environment(fields, namespace=namespace, objects=objects),
+        ports=_ports(fields),
+        ready_path=_ready_path(fields),
+        resources=resources(fields),
+    )
+    fields.ignore([name for name in CONTAINER_FIELDS if name not in _READ], NO_EFFECT)
+    return found
+
+
+_READ = ("args", "command", "ports", "readinessProbe")
+
+
+def _ports(fields: Fields) -> tuple[int, ...]:
+    found = []
+    for port in fields.mappings("ports"):
+        number = port.integer("containerPort", minimum=1, maximum=65535)
+        port.accept("name", "protocol", "hostPort", "hostIP")
+        if number is None:
+            port.require("containerPort")
+        elif port.value.get("protocol") in (None, "TCP"):
+            found.append(number)
+    return tuple(found)
+
+
+def _ready_path(fields: Fields) -> str:
+    probe = fields.mapping("readinessProbe")
+    if probe is None:
+        return ""
+    get = probe.mapping("httpGet")
+    probe.ignore(("exec", "grpc"), NO_EFFECT)
+    probe.accept("tcpSocket", "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
+                 "failureThreshold", "terminationGracePeriodSeconds")  # fmt: skip
+    if get is None:
+        return ""
+    get.accept("port", "host", "scheme", "httpHeaders")
+    return get.text("path")
+
+
+def environment(
+    container: Fields, name: str = "env", *, namespace: str = "default", objects: Objects | None = None
+) -> dict[str, str]:
+    """``env[]`` as a mapping; ``$(NAME)`` stands for an earlier variable, as in Kubernetes.
+
+    ``valueFrom`` is looked up among ``objects``: keys of secrets and config maps.
+    """
     found: dict[str, str] = {}
     for entry in container.mappings(name):
         variable = entry.text("name", required=True)
         if not _VARIABLE.fullmatch(variable):
             raise entry.error("name", f"expected the name of a variable, found {describe(variable)}")
         value = entry.text("value")
-        source = entry.raw("valueFrom")
-        if source:
-            entry.warn("valueFrom", f"cannot be looked up on this machine; {variable} is not set from it")
+        if entry.raw("valueFrom"):
+            source = entry.section("valueFrom")
+            referred = _referred(source, namespace, objects)
+            if referred is None:
+                entry.warn("valueFrom", f"cannot be looked up on this machine; {variable} is not set from it")
+                continue
+            found[variable] = referred
             continue
-        found[variable] = _expand(value, found)
+        found[variable] = expand(value, found)
     return found
 
 
-def _expand(text: str, variables: dict[str, str]) -> str:
+def _referred(source: Fields, namespace: str, objects: Objects | None) -> str | None:
+    """What ``valueFrom`` leads to; ``None`` when it is not there."""
+    source.accept("fieldRef", "resourceFieldRef", "fileKeyRef")
+    for kind in ("secretKeyRef", "configMapKeyRef"):
+        reference = source.mapping(kind)
+        if reference is None:
+            continue
+        name, key = reference.text("name"), reference.text("key")
+        reference.accept("optional")
+        if objects is None:
+            return None
+        holder = objects.secret(namespace, name) if kind == "secretKeyRef" else objects.config_map(namespace, name)
+        return None if holder is None else holder.data.get(key)
+    return None
+
+
+def expand(text: str, variables: dict[str, str]) -> str:
+    """Text with ``$(NAME)`` replaced where the variable is known; ``$$`` is one ``$``."""
+
     def replace(match: re.Match[str]) -> str:
         if match[0].startswith("$$"):
             return match[0][1:]
@@ -106,13 +198,14 @@ def resources(container: Fields, name: str = "resources") -> Resources:
     asked = _amounts(requests)
     allowed = _amounts(limits)
     for resource, amount in allowed.items():
-        if asked.setdefault(resource, amount) != amount and limits is not None:
+        if asked.setdefault(resource, amount) != amount and limits is not None and resource != "memory":
             limits.warn(resource, "limits are not enforced on this machine; the request counts")
-    memory = asked.get("memory")
+    memory, limit = asked.get("memory"), allowed.get("memory")
     gpus = [amount for resource, amount in asked.items() if resource.endswith("/gpu")]
     return Resources(
         cpu=asked.get("cpu"),
         memory_bytes=None if memory is None else int(memory),
+        memory_limit_bytes=None if limit is None else int(limit),
         gpu=sum(gpus) if gpus else None,
     )
 

@@ -8,8 +8,10 @@ from typing import Protocol
 import msgspec
 
 from tiffin.dialects import bentoml, documents, kserve, routes, seldon, tiffin
+from tiffin.dialects import resources as objects
 from tiffin.dialects.documents import Document, child
-from tiffin.dialects.fields import NO_EFFECT, describe, slug
+from tiffin.dialects.fields import LATER, NO_EFFECT, describe, slug
+from tiffin.dialects.resources import Resources
 from tiffin.errors import SpecError
 from tiffin.spec import Artefact, Component, Deployment, ModelSource, SpecWarning
 
@@ -20,27 +22,44 @@ _GENERIC = frozenset(("model", "saved-model", "sklearn-model", "pipeline", "esti
 
 
 class _Front(Protocol):
-    def __call__(self, document: Document, *, base: str, domain: str) -> Deployment: ...
+    def __call__(self, document: Document, *, base: str, domain: str, resources: Resources) -> Deployment: ...
+
+
+def _tiffin(document: Document, *, base: str, domain: str, resources: Resources) -> Deployment:
+    return tiffin.deployment(document, base=base, domain=domain)
+
+
+def _kserve(document: Document, *, base: str, domain: str, resources: Resources) -> Deployment:
+    return kserve.deployment(document, base=base, domain=domain, resources=resources)
+
+
+def _seldon(document: Document, *, base: str, domain: str, resources: Resources) -> Deployment:
+    return seldon.deployment(document, base=base, domain=domain)
 
 
 FRONTS: dict[tuple[str, str], _Front] = {
     (version, kind): front
     for versions, kind, front in (
-        (tiffin.API_VERSIONS, tiffin.KIND, tiffin.deployment),
-        (kserve.API_VERSIONS, kserve.KIND, kserve.deployment),
-        (seldon.API_VERSIONS, seldon.KIND, seldon.deployment),
+        (tiffin.API_VERSIONS, tiffin.KIND, _tiffin),
+        (kserve.API_VERSIONS, kserve.KIND, _kserve),
+        (seldon.API_VERSIONS, seldon.KIND, _seldon),
     )
     for version in versions
 }
 
 # Kubernetes objects that people keep in the same file as a deployment; on a laptop they change nothing.
-_COMPANIONS = frozenset(("ConfigMap", "Namespace", "Secret", "ServiceAccount", "PersistentVolumeClaim"))
+_COMPANIONS = frozenset(("Namespace", "PersistentVolumeClaim"))
+
+_REFUSED = {
+    ("serving.kserve.io/v1alpha1", "InferenceGraph"): f"a graph of several services {LATER}",
+    ("serving.kserve.io/v1alpha1", "TrainedModel"): f"a model beside others in one server {LATER}",
+}
 
 
-def read(path: Path, domain: str) -> list[Deployment]:
-    """The deployments of a file or directory."""
+def read(path: Path, domain: str, resources: Resources) -> list[Deployment]:
+    """The deployments of a file or directory, which may refer to ``resources`` and to those beside them."""
     if path.is_dir():
-        return _read_directory(path, domain)
+        return _read_directory(path, domain, resources)
     if not path.exists():
         raise SpecError("expected a file or directory, found nothing", place=str(path))
     if path.name in bentoml.FILES:
@@ -52,7 +71,7 @@ def read(path: Path, domain: str) -> list[Deployment]:
     if _is_model(path):
         return [_model(path, domain)]
     if path.suffix in _MANIFEST_SUFFIXES:
-        return _manifest(path, domain)
+        return _manifest(path, domain, resources)
     known = ", ".join(sorted(_MANIFEST_SUFFIXES | MODEL_SUFFIXES))
     raise SpecError(
         f"expected a deployment file or a saved model, found {describe(path.name)}",
@@ -61,29 +80,68 @@ def read(path: Path, domain: str) -> list[Deployment]:
     )
 
 
-def parse(text: str, *, file: str = "", base: str = "", domain: str = routes.DOMAIN) -> list[Deployment]:
+def parse(
+    text: str, *, file: str = "", base: str = "", domain: str = routes.DOMAIN, resources: Resources | None = None
+) -> list[Deployment]:
     """The deployments of a YAML or JSON text; relative paths in it start from ``base``.
+
+    They may refer to ``resources`` and to those in the text itself. A text that has nothing but resources gives
+    no deployments.
 
     Raises:
         SpecError: the text is malformed, or says what cannot be served.
     """
+    items = _items(text, file)
+    beside, aside = _gather(items)
+    context = (resources or Resources()) | beside
     found: list[Deployment] = []
-    aside: list[SpecWarning] = []
-    for document in documents.parse(text, file):
-        for item in _unlist(document):
-            version, kind = _kind(item)
-            front = FRONTS.get((version, kind))
-            if front is not None:
-                found.append(front(item, base=base, domain=domain))
-            elif kind in _COMPANIONS and version == "v1":
-                at = child(item.path, "kind")
-                aside.append(SpecWarning(at, f"the {kind} in document {document.index + 1} {NO_EFFECT}"))
-            else:
-                raise _unknown(item, version, kind)
-    if not found:
+    for item in items:
+        version, kind = _kind(item)
+        front = FRONTS.get((version, kind))
+        if front is not None:
+            found.append(front(item, base=base, domain=domain, resources=context))
+        elif (version, kind) in _REFUSED:
+            at = child(item.path, "kind")
+            raise SpecError(_REFUSED[version, kind], at=at, place=item.place(at))
+        elif (version, kind) not in _beside():
+            raise _unknown(item, version, kind)
+    if not found and not beside:
         raise SpecError("expected a deployment, found none", hint=_known_kinds(), place=file)
-    found[0] = msgspec.structs.replace(found[0], warnings=found[0].warnings + tuple(aside))
+    if found:
+        found[0] = msgspec.structs.replace(found[0], warnings=found[0].warnings + tuple(aside))
     return found
+
+
+def gather(text: str, *, file: str = "") -> Resources:
+    """The resources in a YAML or JSON text: runtimes, secrets, service accounts, config maps.
+
+    Raises:
+        SpecError: the text is malformed, or one of them does not say what it must.
+    """
+    return _gather(_items(text, file))[0]
+
+
+def _items(text: str, file: str) -> list[Document]:
+    return [item for document in documents.parse(text, file) for item in _unlist(document)]
+
+
+def _gather(items: list[Document]) -> tuple[Resources, list[SpecWarning]]:
+    found = Resources()
+    warnings: list[SpecWarning] = []
+    for item in items:
+        version, kind = _kind(item)
+        if (version, kind) in objects.KINDS:
+            more, said = objects.read(item, kind)
+            found |= more
+            warnings += said
+        elif kind in _COMPANIONS and version == "v1":
+            at = child(item.path, "kind")
+            warnings.append(SpecWarning(at, f"the {kind} in document {item.index + 1} {NO_EFFECT}"))
+    return found, warnings
+
+
+def _beside() -> set[tuple[str, str]]:
+    return objects.KINDS | {("v1", kind) for kind in _COMPANIONS}
 
 
 def _unlist(document: Document) -> list[Document]:
@@ -133,11 +191,11 @@ def _known_kinds() -> str:
 # ---- files
 
 
-def _manifest(path: Path, domain: str) -> list[Deployment]:
+def _manifest(path: Path, domain: str, resources: Resources) -> list[Deployment]:
     text = _text(path)
     if path.suffix != ".json" and _looks_like_bentofile(documents.parse(text, str(path))):
         return [_service(bentoml.parse(text, str(path)), path.parent, domain)]
-    return parse(text, file=str(path), base=str(path.parent), domain=domain)
+    return parse(text, file=str(path), base=str(path.parent), domain=domain, resources=resources)
 
 
 def _looks_like_bentofile(found: list[Document]) -> bool:
@@ -147,21 +205,25 @@ def _looks_like_bentofile(found: list[Document]) -> bool:
     return isinstance(found[0].value.get("service"), str) and not {"apiVersion", "kind"} & found[0].value.keys()
 
 
-def _read_directory(path: Path, domain: str) -> list[Deployment]:
+def _read_directory(path: Path, domain: str, resources: Resources) -> list[Deployment]:
     for name in bentoml.FILES:
         if (path / name).is_file():
-            return read(path / name, domain)
+            return read(path / name, domain, resources)
     project = path / "pyproject.toml"
     if project.is_file() and (found := bentoml.parse_pyproject(_text(project), str(project))) is not None:
         return [_service(_with_layout(found, path), path, domain)]
     if (path / "service.py").is_file():
-        return read(path / "service.py", domain)
-    deployments = []
+        return read(path / "service.py", domain, resources)
     files = sorted(file for file in path.iterdir() if file.is_file())
-    for file in files:
-        if file.suffix in _MANIFEST_SUFFIXES and not _is_model(file) and _declares_kind(file):
-            deployments += read(file, domain)
-    if deployments:
+    manifests = [
+        file
+        for file in files
+        if file.suffix in _MANIFEST_SUFFIXES and not _is_model(file) and _declares_kind(file)
+    ]
+    for file in manifests:
+        resources |= gather(_text(file), file=str(file))
+    deployments = [found for file in manifests for found in read(file, domain, resources)]
+    if deployments or manifests:
         return deployments
     if any(_is_model(file) for file in files):
         return [_model(path, domain)]

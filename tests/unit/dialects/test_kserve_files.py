@@ -60,7 +60,7 @@ def test_every_honoured_field_arrives():
     assert found.annotations["sidecar.istio.io/inject"] == "true"
     assert (component.replicas, component.scaling.max_replicas, component.workers) == (2, 4, 2)
     assert (component.timeout_seconds, component.max_concurrency) == (30.0, 10)
-    assert component.resources == Resources(cpu=0.5, memory_bytes=2**30, gpu=1.0)
+    assert component.resources == Resources(cpu=0.5, memory_bytes=2**30, memory_limit_bytes=2**30, gpu=1.0)
     assert component.batching == Batching(enabled=True, max_rows=64)
     assert component.environment == {"PREDICT_PROBA": "true", "OMP_NUM_THREADS": "1", "GREETING": "1 thread"}
     assert component.source.method == "predict_proba"
@@ -160,7 +160,7 @@ def test_onnx_without_a_protocol_is_advised_to_name_v2():
     assert "protocolVersion: v2" in refusal(isvc(model("onnx"))).hint
 
 
-@pytest.mark.parametrize("format", sorted({name for found in RUNTIMES.values() for name in found.formats}))
+@pytest.mark.parametrize("format", sorted({entry.name for found in RUNTIMES.values() for entry in found.formats}))
 def test_a_format_is_served_or_refused_by_name(format):
     if format in ("sklearn", "xgboost", "lightgbm", "onnx"):
         assert one(isvc(model(format, protocolVersion="v2"))).components[0].source.format == format
@@ -294,7 +294,9 @@ def test_scaling_to_zero_keeps_one_replica_and_says_so():
 
 def test_limits_alone_are_what_a_replica_asks_for():
     found = one(isvc(model(resources={"limits": {"cpu": 2, "memory": "512Mi"}})))
-    assert found.components[0].resources == Resources(cpu=2.0, memory_bytes=512 * 2**20)
+    assert found.components[0].resources == Resources(
+        cpu=2.0, memory_bytes=512 * 2**20, memory_limit_bytes=512 * 2**20
+    )
     assert found.warnings == ()
 
 

@@ -59,7 +59,16 @@ def test_any_value_is_a_finite_amount_or_is_refused(written):
     [
         ({}, Resources(), []),
         ({"requests": {"cpu": "1"}}, Resources(cpu=1.0), []),
-        ({"limits": {"cpu": "1", "memory": "1Ki"}}, Resources(cpu=1.0, memory_bytes=1024), []),
+        (
+            {"limits": {"cpu": "1", "memory": "1Ki"}},
+            Resources(cpu=1.0, memory_bytes=1024, memory_limit_bytes=1024),
+            [],
+        ),
+        (
+            {"requests": {"memory": "1Ki"}, "limits": {"memory": "2Ki"}},
+            Resources(memory_bytes=1024, memory_limit_bytes=2048),
+            [],
+        ),
         ({"requests": {"cpu": "1"}, "limits": {"cpu": "1"}}, Resources(cpu=1.0), []),
         ({"requests": {"cpu": "1"}, "limits": {"cpu": "2"}}, Resources(cpu=1.0), ["resources.limits.cpu"]),
         ({"limits": {"nvidia.com/gpu": 1, "amd.com/gpu": 2}}, Resources(gpu=3.0), []),

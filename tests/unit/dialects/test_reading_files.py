@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.dialects import parse, read
+from tiffin.dialects import Resources, gather, parse, read
 from tiffin.errors import SpecError
 from tiffin.spec import ModelSource, ServiceSource
 
@@ -20,10 +20,54 @@ def refusal(call) -> SpecError:
 def test_a_file_of_several_documents_keeps_their_order_and_lists_what_goes_with_them():
     first, second = read(SAMPLES / "mixed.yaml")
     assert [first.key, second.key] == ["default/first", "default/second"]
-    assert [str(warning) for warning in first.warnings] == [
-        "kind: the Secret in document 1 has no effect on this machine"
+    assert first.warnings == second.warnings == ()
+
+
+def test_an_object_that_changes_nothing_here_is_listed():
+    text = "apiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n---\n" + (SAMPLES / "tiffin.yaml").read_text()
+    (found,) = parse(text)
+    assert [str(warning) for warning in found.warnings] == [
+        "kind: the Namespace in document 1 has no effect on this machine"
     ]
-    assert second.warnings == ()
+
+
+def test_a_text_of_resources_alone_has_no_deployments():
+    text = "apiVersion: v1\nkind: Secret\nmetadata: {name: a.b}\ndata: {KEY: dmFsdWU=}\nstringData: {OTHER: x}"
+    assert parse(text) == []
+    (secret,) = gather(text).secrets
+    assert (secret.name, secret.data) == ("a.b", {"KEY": "value", "OTHER": "x"})
+    assert "value" not in repr(secret)
+
+
+def test_what_is_read_later_counts_where_two_objects_have_one_name():
+    first, second = (
+        gather(f"apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{a: {value}}}")
+        for name, value in (("x", "old"), ("x", "new"))
+    )
+    assert (first | second).config_map("default", "x").data == {"a": "new"}
+    assert not Resources()
+    assert first
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "message"),
+    [
+        ("kind: Secret\nmetadata: {name: a}\ndata: {k: '%'}", "data.k", "expected base64"),
+        ("kind: Secret\nmetadata: {name: a}\nstringDate: {k: v}", "stringDate", "unknown field"),
+        ("kind: ConfigMap\nmetadata: {name: A}", "metadata.name", "lower case"),
+        ("kind: ServiceAccount\nmetadata: {name: a}\nsecrets: [{nam: x}]", "secrets[0].nam", "unknown field"),
+    ],
+)
+def test_a_resource_that_says_something_wrong_is_refused_by_its_path(text, at, message):
+    error = refusal(lambda: parse(f"apiVersion: v1\n{text}", file="f.yaml"))
+    assert (error.at, message in error.message) == (at, True), str(error)
+
+
+def test_resources_in_the_files_of_a_directory_are_read_before_its_deployments(tmp_path):
+    (tmp_path / "z.yaml").write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {a: b}")
+    assert read(tmp_path) == []
+    (tmp_path / "a.yaml").write_text((SAMPLES / "tiffin.yaml").read_text())
+    assert [found.name for found in read(tmp_path)] == ["iris"]
 
 
 def test_an_item_of_a_list_is_named_by_its_path_and_line():
@@ -50,7 +94,8 @@ def test_json_is_read_like_yaml(tmp_path):
     ("text", "at", "message"),
     [
         ("apiVersion: apps/v1\nkind: Deployment", "apiVersion", "apps/v1 Deployment is not a kind"),
-        ("apiVersion: serving.kserve.io/v1alpha1\nkind: InferenceGraph", "kind", "InferenceGraph is not a kind"),
+        ("apiVersion: serving.kserve.io/v1alpha1\nkind: InferenceGraph", "kind", "later version"),
+        ("apiVersion: serving.kserve.io/v1alpha1\nkind: TrainedModel", "kind", "later version"),
         ("apiVersion: serving.kserve.io/v1\nkind: InferenceService", "apiVersion", "is not a kind"),
         ("kind: InferenceService", "apiVersion", "required"),
         ("apiVersion: tiffin.dev/v1", "kind", "required"),
@@ -58,7 +103,8 @@ def test_json_is_read_like_yaml(tmp_path):
         ("- 1", None, "expected a mapping, found a list"),
         ("hello", None, 'expected a mapping, found "hello"'),
         ("", None, "expected a deployment, found none"),
-        ("apiVersion: v1\nkind: Secret", None, "expected a deployment, found none"),
+        ("apiVersion: v1\nkind: Secret", "metadata", "required"),
+        ("apiVersion: v1\nkind: Namespace", None, "expected a deployment, found none"),
         ("apiVersion: v1\nkind: List\nitems: 1", "items", "expected a list"),
         ("apiVersion: v1\nkind: List\nitems: []\nitemz: []", "itemz", "unknown field"),
         ("apiVersion: v1\nkind: List\nitems: [1]", "items[0]", "expected a mapping"),
