@@ -6,7 +6,7 @@ called from its event loop.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -15,7 +15,7 @@ from tiffin.autoscale.samples import Use
 from tiffin.gateway.router import PoolSample
 from tiffin.kits.processes import Identity
 from tiffin.plan.revision import Revision
-from tiffin.spec import Component, Deployment, ReplicaSpec
+from tiffin.spec import Component, Deployment, ReplicaSpec, Spool
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,31 @@ class Launcher(Protocol):
 
 
 class Activator(Protocol):
-    """Holds calls to pools that have no replica."""
+    """Holds calls to pools that have no replica. A pool it was told nothing of is held."""
 
     async def start(self, socket: Path, wake: Callable[[str], None]) -> None:
         """Listen there, and call ``wake(pool)`` for the first call that is held for a pool."""
 
-    def release(self, pool: str) -> None:
-        """Let the calls go that are held for this pool: the gateway knows its replicas now."""
+    def hold(self, pool: str, *, most: int | None = None, seconds: float | None = None) -> None:
+        """Hold calls from now on: the first step of scaling to zero, before the gateway is told.
+
+        ``most`` calls at once (1000) and for ``seconds`` each (300): beyond, callers get 503.
+        """
+
+    def release(self, pool: str, endpoints: Sequence[str]) -> None:
+        """Let go what is held, and what still comes: the gateway knows these replicas now.
+
+        Call it again when the endpoints change while there are calls that pass the activator.
+        """
+
+    def refuse(self, pool: str, reason: str) -> None:
+        """Answer what is held with 503 and the reason: its replica could not start. What comes next is held."""
 
     def held(self, pool: str) -> int:
         """How many calls wait for this pool."""
+
+    def forget(self, pool: str) -> None:
+        """The pool is gone: what is held for it is answered with 503."""
 
     async def stop(self) -> None:
         """Answer all that is held, and stop to listen."""
@@ -133,7 +148,7 @@ class Contest:
     """A rollout at one moment. ``time`` is in seconds since 1970: a rollout outlives a controller.
 
     ``counters`` are those of the entry component's pools, by revision name. ``state`` is what the judge gave last
-    (empty at first); ``paused`` is what people asked for.
+    (empty at first); ``paused`` is what people asked for (``steer`` puts it into ``state`` as well).
     """
 
     deployment: Deployment
@@ -166,5 +181,35 @@ class Judge(Protocol):
     async def tick(self, contest: Contest) -> Ruling:
         """What to do now."""
 
+    def spool(self, deployment: Deployment, revision: Revision, component: Component) -> Spool | None:
+        """What ``ReplicaSpec.recording`` of its replicas is: where they write calls once the judge wants them.
+
+        It is given to every replica of the entry component (it costs nothing while nothing is wanted), since the
+        judge turns recording on and off while replicas live; ``None`` for the other components.
+        """
+
+    async def attend(self, deployments: Sequence[Deployment]) -> None:
+        """Called about once a second with all that is desired: reads what was recorded, compares, keeps."""
+
+    def steer(
+        self,
+        deployment: Deployment,
+        state: bytes,
+        action: Literal["promote", "undo", "pause", "resume"],
+        time: float,
+    ) -> bytes:
+        """The state once somebody has said so; the next tick rules by it. Raises CallError when it is over."""
+
     def report(self, key: str) -> dict[str, object]:
         """The evidence so far of a deployment's rollout and shadow, as JSON values."""
+
+    async def replay(
+        self, deployment: Deployment, against: Revision, endpoints: Sequence[str], limit: int | None
+    ) -> dict[str, object]:
+        """Send what was recorded to these replicas of a revision; what differs, as JSON values."""
+
+    def forget(self, key: str) -> None:
+        """The deployment is gone, with its recordings."""
+
+    async def close(self) -> None:
+        """Write down what is in hand; the controller stops."""
