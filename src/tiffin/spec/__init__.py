@@ -22,7 +22,7 @@ from tiffin.spec.deployment import (
     Variant,
 )
 from tiffin.spec.description import EndpointDescription, ServiceDescription
-from tiffin.spec.recording import Recording
+from tiffin.spec.recording import Record, Recording, Sampling, Spool
 from tiffin.spec.replica import Limits, Listen, ReplicaSpec
 from tiffin.spec.rollout import Gate, Rollout, Step
 from tiffin.spec.scaling import Measure, Scaling, Stabilization, Windows
@@ -45,16 +45,19 @@ __all__ = [
     "Measure",
     "ModelSource",
     "Parameter",
+    "Record",
     "Recording",
     "ReplicaSpec",
     "Resources",
     "Rollout",
     "Route",
     "Rule",
+    "Sampling",
     "Scaling",
     "ServiceDescription",
     "ServiceSource",
     "SpecWarning",
+    "Spool",
     "Stabilization",
     "Step",
     "Sticky",

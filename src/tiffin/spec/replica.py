@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from tiffin.spec.deployment import Component, Protocol
+from tiffin.spec.recording import Spool
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,7 +44,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``path`` is the local directory or file of the component's artefact. ``model_name`` is the name in
     ``/v2/models/{model_name}``. ``ready_file``, when set, receives one JSON line with the bound address once
-    the replica is ready.
+    the replica is ready. ``variant`` is the deployment's variant it belongs to, for payload logs. ``recording``
+    is where it may be told to write its calls.
     """
 
     deployment: str
@@ -55,3 +57,5 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     listen: Listen = Listen()
     limits: Limits = Limits()
     ready_file: str = ""
+    variant: str = ""
+    recording: Spool | None = None
