@@ -6,23 +6,25 @@ answers its own errors as JSON that tells nothing of the inside.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tiffin.gateway.routes import ROUTES_NAME, TYPE, Resource
+from tiffin.gateway import filters
+from tiffin.gateway.resources import TYPE, Resource, Resources
+from tiffin.gateway.routes import ROUTES_NAME
 
-FILTERS = TYPE + "envoy.extensions.filters.http."
 MOST_CONNECTIONS = 20_000
 CONNECTIONS_MONITOR = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 
 
 def bootstrap(directory: Path, *, host: str, port: int, admin: str) -> Resource:
-    """The bootstrap: the rest is read from ``cds.json``, ``rds.json`` and what they name, in ``directory``."""
+    """The bootstrap: the rest is read from the files ``directory`` has, and from what they name."""
     return {
         "node": {"id": "tiffin", "cluster": "tiffin"},
         "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
         "dynamic_resources": {"cds_config": file_source(directory / "cds.json")},
-        "static_resources": {"listeners": [listener(directory / "rds.json", host=host, port=port)]},
+        "static_resources": {"listeners": [listener(directory, host=host, port=port)]},
         "overload_manager": {
             "resource_monitors": [
                 {
@@ -42,7 +44,26 @@ def file_source(path: Path) -> Resource:
     return {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
 
 
-def listener(routes: Path, *, host: str, port: int) -> Resource:
+def static_bundle(resources: Resources, directory: Path) -> Resource:
+    """A bootstrap that has everything in itself, which Envoy can check before it is told any of it."""
+    made = bootstrap(directory, host="127.0.0.1", port=0, admin=str(directory / "check.sock"))
+    manager = made["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    del manager["rds"], made["dynamic_resources"]
+    manager["route_config"] = {key: value for key, value in resources.routes.items() if key != "@type"}
+    manager["http_filters"][0] = {"name": filters.TOKENS, "disabled": True, "typed_config": resources.tokens}
+    endpoints = {entry["cluster_name"]: entry for entry in resources.endpoints}
+    made["static_resources"]["clusters"] = [_static(cluster, endpoints) for cluster in resources.clusters]
+    return made
+
+
+def _static(cluster: Resource, endpoints: Mapping[str, Resource]) -> Resource:
+    found = endpoints.get(cluster["name"]) or cluster["load_assignment"]
+    kept = {key: value for key, value in cluster.items() if key not in ("@type", "eds_cluster_config")}
+    assignment = {key: value for key, value in found.items() if key != "@type"}
+    return {**kept, "type": "STATIC", "load_assignment": assignment}
+
+
+def listener(directory: Path, *, host: str, port: int) -> Resource:
     """The one listener; HTTP/1.1 and HTTP/2 (with prior knowledge) on the same port."""
     return {
         "name": "http",
@@ -54,7 +75,7 @@ def listener(routes: Path, *, host: str, port: int) -> Resource:
                 "filters": [
                     {
                         "name": "envoy.filters.network.http_connection_manager",
-                        "typed_config": connection_manager(routes),
+                        "typed_config": connection_manager(directory),
                     }
                 ]
             }
@@ -62,19 +83,14 @@ def listener(routes: Path, *, host: str, port: int) -> Resource:
     }
 
 
-def connection_manager(routes: Path) -> Resource:
+def connection_manager(directory: Path) -> Resource:
     """How requests are read and answered."""
     return {
         "@type": TYPE + "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "http",
         "codec_type": "AUTO",
-        "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(routes)},
-        "http_filters": [
-            {
-                "name": "envoy.filters.http.router",
-                "typed_config": {"@type": FILTERS + "router.v3.Router", "suppress_envoy_headers": True},
-            }
-        ],
+        "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(directory / "rds.json")},
+        "http_filters": filters.http_filters(file_source(directory / "tokens.json")),
         # The caller's address is that of its connection, and its x-envoy-* headers are not obeyed.
         "use_remote_address": True,
         # No range at all would mean the private ones; nobody has this address.
@@ -103,6 +119,14 @@ def connection_manager(routes: Path) -> Resource:
 def local_replies() -> Resource:
     """JSON bodies for what Envoy answers itself, without the reasons it would give: they name inner parts."""
     overloaded = {"response_flag_filter": {"flags": ["UO"]}}
+    refused: Resource = {
+        "filter": {"response_flag_filter": {"flags": ["UAEX"]}},
+        # The activator cannot say 503: Envoy takes that for a failure to ask, which lets calls go.
+        "status_code": 503,
+        "body_format_override": _json(
+            "too many requests wait for a replica to start, or it took too long; try again"
+        ),
+    }
     sentences: list[tuple[Any, str]] = [
         (overloaded, "too many requests are waiting; try again"),
         (_status(503), "no replica is ready for this deployment; try again"),
@@ -114,12 +138,16 @@ def local_replies() -> Resource:
         (_status(431), "the request's headers are too large or too many"),
         (_status(426), "expected HTTP/1.1 or HTTP/2"),
         (_status(501), "expected a body that is plain or chunked, found another Transfer-Encoding"),
+        (_status(401), "expected a valid token in the header Authorization: Bearer"),
         (_status(403), "expected no Upgrade header: only HTTP is served here"),
         (_status(404), "there is nothing at this address"),
         (_status(400), "the request is not valid HTTP, or its path cannot be read without doubt"),
     ]
     return {
-        "mappers": [{"filter": found, "body_format_override": _json(sentence)} for found, sentence in sentences],
+        "mappers": [
+            refused,
+            *({"filter": found, "body_format_override": _json(sentence)} for found, sentence in sentences),
+        ],
         "body_format": _json("%LOCAL_REPLY_BODY%"),
     }
 

@@ -7,6 +7,7 @@ here with their addresses. All files live in one directory that the caller owns 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib
 import os
 from collections.abc import Mapping
@@ -15,8 +16,9 @@ from pathlib import Path
 import msgspec
 
 from tiffin.errors import MissingExtra, PlatformError, ProcessError
-from tiffin.gateway import bootstrap, routes
+from tiffin.gateway import bootstrap, filters, routes
 from tiffin.gateway.files import ResourceFiles, endpoints_file
+from tiffin.gateway.resources import Resource, Resources, merge
 from tiffin.gateway.router import Snapshot
 from tiffin.kits import files, http, ports, processes, waiting
 
@@ -25,6 +27,7 @@ TAKEN_SECONDS = 5.0
 STOP_SECONDS = 5.0
 
 CLUSTERS_VERSION = "cluster_manager.cds.version_text"
+TOKENS_VERSION = f"extension_config_discovery.http_filter.{filters.TOKENS}.version_text"
 ROUTES_VERSION = f"http.http.rds.{routes.ROUTES_NAME}.version_text"
 
 
@@ -76,7 +79,7 @@ class Envoy:
         self._port = port
         self._concurrency = concurrency
         self._files = ResourceFiles(directory)
-        self._resources: routes.Resources | None = None
+        self._resources: Resources | None = None
         self._child: processes.Child | None = None
         self._publishing = asyncio.Lock()
 
@@ -117,7 +120,7 @@ class Envoy:
             if after == before:
                 return
             # What is led to comes before the routes that lead there, and leaves after them.
-            await self._wait_for(self._write_targets(routes.merge(before, after)))
+            await self._wait_for(self._write_targets(merge(before, after)))
             await self._wait_for({ROUTES_VERSION: self._files.write_routes(after)})
             await self._wait_for(self._write_targets(after))
             self._files.remove_endpoints(after)
@@ -139,14 +142,15 @@ class Envoy:
         """How it ended, for an error message."""
         return self._child.describe_end() if self._child else "the gateway was not started"
 
-    def _render(self, snapshot: Snapshot) -> routes.Resources:
+    def _render(self, snapshot: Snapshot) -> Resources:
         resources = routes.render(snapshot)
         clusters = tuple(
-            {**cluster, "eds_cluster_config": self._source(cluster)} for cluster in resources.clusters
+            {**cluster, "eds_cluster_config": self._source(cluster)} if cluster["type"] == "EDS" else cluster
+            for cluster in resources.clusters
         )
-        return routes.Resources(clusters, resources.endpoints, resources.routes)
+        return dataclasses.replace(resources, clusters=clusters)
 
-    def _source(self, cluster: routes.Resource) -> routes.Resource:
+    def _source(self, cluster: Resource) -> Resource:
         return {"eds_config": bootstrap.file_source(self._directory / endpoints_file(cluster["name"]))}
 
     async def _launch(self, binary: Path) -> None:
@@ -201,13 +205,15 @@ class Envoy:
             return int(status["local_address"]["socket_address"]["port_value"])
         return None
 
-    def _write_targets(self, resources: routes.Resources) -> dict[str, str]:
-        """Write endpoints, then clusters; what Envoy will report when it has taken them."""
+    def _write_targets(self, resources: Resources) -> dict[str, str]:
+        """Write all that routes refer to; what Envoy will report when it has taken it."""
         versions = {
             f"cluster.{cluster}.version_text": version
             for cluster, version in self._files.write_endpoints(resources).items()
         }
-        return {**versions, CLUSTERS_VERSION: self._files.write_clusters(resources)}
+        versions[CLUSTERS_VERSION] = self._files.write_clusters(resources)
+        versions[TOKENS_VERSION] = self._files.write_tokens(resources)
+        return versions
 
     async def _wait_for(self, versions: Mapping[str, str]) -> None:
         """Wait until Envoy reports these versions; raises ProcessError when it does not, as after refusing one."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from tiffin.gateway.routes import Resource, Resources
+from tiffin.gateway import filters
+from tiffin.gateway.resources import TYPE, Resource, Resources
 from tiffin.kits import files
 
 
@@ -18,7 +19,7 @@ def endpoints_file(cluster: str) -> str:
 
 
 class ResourceFiles:
-    """``eds-*.json``, ``cds.json`` and ``rds.json`` in a directory; each written one has a version of its own."""
+    """The files ``eds-*``, ``cds``, ``rds`` and ``tokens`` in a directory; what is written has a version."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -46,6 +47,15 @@ class ResourceFiles:
     def write_routes(self, resources: Resources) -> str:
         """Routes; Envoy must know the clusters they lead to by now."""
         return self._write("rds.json", [resources.routes])
+
+    def write_tokens(self, resources: Resources) -> str:
+        """What tokens are checked for; before the routes that ask for it."""
+        extension = {
+            "@type": TYPE + "envoy.config.core.v3.TypedExtensionConfig",
+            "name": filters.TOKENS,
+            "typed_config": resources.tokens,
+        }
+        return self._write("tokens.json", [extension])
 
     def _write(self, name: str, resources: Iterable[Resource]) -> str:
         content = msgspec.json.encode(list(resources))

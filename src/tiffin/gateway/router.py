@@ -12,10 +12,11 @@ from tiffin.spec import Component, Deployment, Match
 POOL_HEADER = "x-tiffin-pool"
 """Tells the activator which pool a call is for. Of both headers, what callers send is removed."""
 HOLD_HEADER = "x-tiffin-hold"
-"""``check``: an authorization check without a body, answered 200 when the call may go on (503 when it waited too
-long). ``stream``: the call itself, whose caller accepts server-sent events; the activator passes it on when there
-is a replica, and keeps the caller entertained until then. Without it: the call itself, at an endpoint of second
-rank; answered 503 with ``x-tiffin-again: 1``, so that the gateway asks again."""
+"""``check``: may the call go on? 200 says yes; 429 says no, and its ``retry-after`` reaches the caller with a 503.
+(A 5xx, or no answer, lets the call go on: Envoy takes both for a failure to ask.) The body is not sent.
+``stream``: the call itself, whose caller accepts server-sent events; the activator passes it on when there is a
+replica, and keeps the caller entertained until then. Without this header: the call itself, at an endpoint of
+second rank; answered 503 with ``x-tiffin-again: 1`` when there is a replica, so that the gateway asks again."""
 AGAIN_HEADER = "x-tiffin-again"
 
 

@@ -1,8 +1,8 @@
-"""From a snapshot to Envoy resources, as plain dictionaries; checked here, since Envoy does not.
+"""From a snapshot to Envoy resources; checked here, since Envoy does not.
 
-    Deployment.routes ──> virtual hosts, most specific path first ─┐
-    Deployment.components ──> clusters (time-outs, health, budget)  ├──> Resources
-    backends ──> endpoints (Unix sockets) ──────────────────────────┘
+    Deployment.routes ──> virtual hosts, most specific path first ──> branches of ``choices`` ─┐
+    pools ──> clusters (time-outs, health, budget) and endpoints                               ├──> Resources
+    traffic.jwt ──> token checks                                                               ┘
 
 Envoy accepts a route to a cluster it does not know and answers 503 for it, so references are checked before
 anything is written.
@@ -12,59 +12,47 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
 from tiffin.errors import SpecError
-from tiffin.gateway.router import Pool, Routed, Snapshot
-from tiffin.spec import Component, Deployment, ModelSource, Route
-
-Resource = dict[str, Any]
+from tiffin.gateway import clusters, filters
+from tiffin.gateway.choices import DEFAULT_MOST_BYTES, Branch, Destination, branches
+from tiffin.gateway.resources import TYPE, Resource, Resources
+from tiffin.gateway.router import AGAIN_HEADER, HOLD_HEADER, POOL_HEADER, Choice, Routed, Share, Snapshot
+from tiffin.spec import Deployment, Route
 
 ROUTES_NAME = "tiffin"
-DEFAULT_TIMEOUT_SECONDS = 60.0
-MARGIN_SECONDS = 0.5
-TYPE = "type.googleapis.com/"
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What Envoy is told. Names are unique, and every route's cluster is in ``clusters``."""
-
-    clusters: tuple[Resource, ...]
-    endpoints: tuple[Resource, ...]
-    routes: Resource
+MOST_LENGTH = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class _Target:
-    """One address with the pool behind it."""
+    """One address and what is behind it."""
 
-    deployment: Deployment
     route: Route
-    pool: Pool
+    to: Destination
+
+    @property
+    def deployment(self) -> Deployment:
+        return self.to.deployment
 
 
 def render(snapshot: Snapshot) -> Resources:
     """The resources of a snapshot; raises SpecError when routes contradict each other or lead nowhere."""
     _check_keys([routed.deployment for routed in snapshot.routed])
-    targets = _targets(snapshot.routed)
+    targets = _targets(snapshot)
     pools = [pool for routed in snapshot.routed for pool in routed.pools]
-    clusters = tuple(_cluster(pool.name) for pool in pools)
-    endpoints = tuple(_endpoints(pool.name, pool.endpoints) for pool in pools)
-    return Resources(clusters, endpoints, _route_configuration(targets))
-
-
-def merge(before: Resources, after: Resources) -> Resources:
-    """``after``, with the clusters that only ``before`` has: the step between two snapshots.
-
-    Old routes may still lead to those clusters until Envoy has taken the new routes.
-    """
-    known = {cluster["name"] for cluster in after.clusters}
-    old_clusters = tuple(cluster for cluster in before.clusters if cluster["name"] not in known)
-    old_endpoints = tuple(entry for entry in before.endpoints if entry["cluster_name"] not in known)
-    return Resources(after.clusters + old_clusters, after.endpoints + old_endpoints, after.routes)
+    told = [clusters.cluster(pool) for pool in pools]
+    if snapshot.activator:
+        told.append(clusters.activator_cluster(snapshot.activator))
+    issuers = [jwt for routed in snapshot.routed if (jwt := routed.deployment.traffic.jwt) is not None]
+    return Resources(
+        clusters=tuple(told),
+        endpoints=tuple(clusters.endpoints(pool, snapshot.activator) for pool in pools),
+        routes=_route_configuration(targets),
+        tokens=filters.token_checks(issuers),
+    )
 
 
 def _check_keys(deployments: Sequence[Deployment]) -> None:
@@ -78,38 +66,71 @@ def _check_keys(deployments: Sequence[Deployment]) -> None:
             )
 
 
-def _targets(routed: Iterable[Routed]) -> list[_Target]:
+def _targets(snapshot: Snapshot) -> list[_Target]:
     """Every route with what is behind it, one for each address: the first wins a shared one."""
     taken: dict[tuple[str, str, bool], _Target] = {}
     targets = []
-    for item in routed:
-        deployment = item.deployment
-        pools = {pool.name: pool for pool in item.pools}
-        for route in deployment.routes:
-            choices = item.choices.get(route.component or deployment.entry)
-            if choices is None:
-                raise SpecError(
-                    f"the route {route.path} of {deployment.key} leads to the component {route.component!r}; "
-                    f"there is {', '.join(sorted(item.choices)) or 'none'}"
-                )
-            _check_path(deployment, route)
-            target = _Target(deployment, route, pools[choices[-1].shares[0].pool])
-            hosts = []
-            for host in route.hosts or ("*",):
-                address = (host.lower(), route.path.rstrip("/") or "/", route.exact)
-                other = taken.setdefault(address, target)
-                if other is target:
-                    hosts.append(host.lower())
-                elif not (route.shared or other.route.shared):
-                    where = route.path if host == "*" else f"{host}{route.path}"
-                    raise SpecError(
-                        f"{other.deployment.key} and {deployment.key} both want the address {where}",
-                        hint="rename one of them, or run them apart with another --port",
-                    )
+    for routed in snapshot.routed:
+        _check_references(routed)
+        for route in _all_routes(routed):
+            _check_path(routed.deployment, route)
+            target = _Target(route, _destination(routed, route, snapshot.activator))
+            hosts = [host.lower() for host in route.hosts or ("*",) if _takes(taken, target, host.lower())]
             if hosts:
                 won = msgspec.structs.replace(route, hosts=tuple(hosts) if route.hosts else ())
-                targets.append(_Target(deployment, won, target.pool))
+                targets.append(_Target(won, target.to))
     return targets
+
+
+def _takes(taken: dict[tuple[str, str, bool], _Target], target: _Target, host: str) -> bool:
+    """Whether the target gets its address at this host; raises SpecError when both insist on it."""
+    route = target.route
+    other = taken.setdefault((host, route.path.rstrip("/") or "/", route.exact), target)
+    if other is not target and not (route.shared or other.route.shared):
+        where = route.path if host == "*" else f"{host}{route.path}"
+        raise SpecError(
+            f"{other.deployment.key} and {target.deployment.key} both want the address {where}",
+            hint="rename one of them, or run them apart with another --port",
+        )
+    return other is target
+
+
+def _all_routes(routed: Routed) -> list[Route]:
+    """The routes of the deployment, and those of the hosts of its tags."""
+    tagged = [Route(hosts=tuple(hosts), variant=tag) for tag, hosts in routed.tags.items() if hosts]
+    return [*routed.deployment.routes, *tagged]
+
+
+def _destination(routed: Routed, route: Route, activator: str) -> Destination:
+    deployment = routed.deployment
+    component = route.component or deployment.entry
+    pools = {pool.name: pool for pool in routed.pools}
+    if route.variant:
+        # Of a variant without replicas nobody is answered, and nobody else's answer is given.
+        choices: Sequence[Choice] = (Choice(routed.variants.get((route.variant, component), ())),)
+        return Destination(deployment, pools, choices, (), routed.correlate, activator)
+    found = routed.choices.get(component)
+    if found is None:
+        raise SpecError(
+            f"the route {route.path} of {deployment.key} leads to the component {component!r}; "
+            f"there is {', '.join(sorted(routed.choices)) or 'none'}"
+        )
+    mirrors = routed.mirrors.get(component, ())
+    return Destination(deployment, pools, found, mirrors, routed.correlate, activator)
+
+
+def _check_references(routed: Routed) -> None:
+    shares: list[Share] = [share for found in routed.mirrors.values() for share in found]
+    shares += [share for found in routed.variants.values() for share in found]
+    shares += [share for found in routed.choices.values() for choice in found for share in choice.shares]
+    names = {pool.name for pool in routed.pools}
+    for share in shares:
+        if share.pool not in names:
+            raise SpecError(
+                f"{routed.deployment.key} sends calls to the pool {share.pool!r}, which it does not have"
+            )
+        if not 0 <= share.weight < float("inf"):
+            raise SpecError(f"expected a percentage for the pool {share.pool!r}, found {share.weight}")
 
 
 def _check_path(deployment: Deployment, route: Route) -> None:
@@ -131,8 +152,11 @@ def _route_configuration(targets: Sequence[_Target]) -> Resource:
         "name": ROUTES_NAME,
         "ignore_port_in_host_matching": True,
         "virtual_hosts": [_virtual_host(host, own, by_host["*"]) for host, own in sorted(by_host.items())],
-        # Of no use to a replica, which finds equal request heads faster than different ones.
-        "request_headers_to_remove": ["x-envoy-external-address"],
+        # The first one is of no use to a replica, which finds equal request heads faster than different ones;
+        # the others are the gateway's own to set, which a route does after they were taken out here.
+        "request_headers_to_remove": ["x-envoy-external-address", POOL_HEADER, HOLD_HEADER],
+        "response_headers_to_remove": [AGAIN_HEADER],
+        "most_specific_header_mutations_wins": True,
     }
 
 
@@ -140,8 +164,14 @@ def _virtual_host(host: str, own: Sequence[_Target], common: Sequence[_Target]) 
     """A host's own routes come first; the addresses that any host has are reachable under it as well."""
     takes_all = any(target.route.path == "/" and not target.route.exact for target in own)
     reachable = list(own) if takes_all or host == "*" else [*own, *common]
-    routes = [route for target in reachable for route in _routes(target)]
-    return {"name": host, "domains": [host], "routes": [*routes, *([] if takes_all else [_not_found()])]}
+    # One route refuses what is too large for all of them; those that take less have one of their own.
+    most = max((target.to.most_bytes for target in reachable), default=DEFAULT_MOST_BYTES)
+    routes = [
+        _too_large({"prefix": "/"}, most),
+        *(route for target in reachable for route in _routes(target, most)),
+        *([] if takes_all else [_not_found()]),
+    ]
+    return {"name": host, "domains": [host], "routes": routes}
 
 
 def _specificity(route: Route) -> tuple[int, bool, str]:
@@ -150,59 +180,44 @@ def _specificity(route: Route) -> tuple[int, bool, str]:
     return (-len(path), not route.exact, path)
 
 
-def _routes(target: _Target) -> list[Resource]:
-    """One route in Envoy's terms, or two where a prefix is replaced by the root."""
-    route = target.route
+def _routes(target: _Target, most_bytes: int) -> list[Resource]:
+    """The target's routes in Envoy's terms; ``most_bytes`` is what was refused before."""
+    found = branches(target.to)
+    routes = []
+    for path, rewrite in _paths(target.route):
+        if target.to.most_bytes < most_bytes:
+            routes.append(_too_large(path, target.to.most_bytes))
+        routes += [_route(path, rewrite, branch) for branch in found]
+    return routes
+
+
+def _paths(route: Route) -> Iterable[tuple[Resource, str | None]]:
+    """Conditions on the path, each with what replaces the matched text: two where a prefix becomes the root."""
     path = route.path.rstrip("/") or "/"
     rewrite = None if route.rewrite is None else (route.rewrite.rstrip("/") or "/")
     if route.exact:
-        return [_forward({"path": route.path}, target, route.rewrite)]
+        return [({"path": route.path}, route.rewrite)]
     if path == "/":
         # Envoy replaces the matched text: `/` in `/a` by `/x` would give `/xa`.
-        return [_forward({"prefix": "/"}, target, None if rewrite in (None, "/") else f"{rewrite}/")]
+        return [({"prefix": "/"}, None if rewrite in (None, "/") else f"{rewrite}/")]
     if rewrite == "/":
         # And `/a` in `/a/b` by `/` would give `//b`.
-        return [
-            _forward({"path": path}, target, "/"),
-            _forward({"prefix": f"{path}/"}, target, "/"),
-        ]
-    return [_forward({"path_separated_prefix": path}, target, rewrite)]
+        return [({"path": path}, "/"), ({"prefix": f"{path}/"}, "/")]
+    return [({"path_separated_prefix": path}, rewrite)]
 
 
-def _forward(match: Resource, target: _Target, rewrite: str | None) -> Resource:
-    seconds = target.pool.component.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
-    action: Resource = {
-        "cluster": target.pool.name,
-        # The replica's own time-out answers in the style of its protocol; this one is for a replica that hangs.
-        "timeout": _duration(seconds + MARGIN_SECONDS),
-        "idle_timeout": _duration(max(seconds, DEFAULT_TIMEOUT_SECONDS) + MARGIN_SECONDS),
-        "retry_policy": _retry_policy(target.pool.component),
-    }
-    if rewrite is not None:
-        action["prefix_rewrite"] = rewrite
-    return {"match": match, "route": action}
+def _route(path: Resource, rewrite: str | None, branch: Branch) -> Resource:
+    route = {"match": {**path, **branch.match}, **branch.rest}
+    if rewrite is not None and "route" in route:
+        route["route"] = {**route["route"], "prefix_rewrite": rewrite}
+    return route
 
 
-def _retry_policy(component: Component) -> Resource:
-    """Measured: with these, killing a replica without notice 20 times lost none of 15 000 requests.
-
-    `reset` asks again although the first replica may have computed already: harmless for a saved model,
-    not for authored code, which is asked again only when it cannot have seen the request.
-    """
-    pure = isinstance(component.source, ModelSource)
+def _too_large(path: Resource, most_bytes: int) -> Resource:
+    larger = {"start": most_bytes + 1, "end": MOST_LENGTH}
     return {
-        "retry_on": f"connect-failure,refused-stream,{'reset' if pure else 'reset-before-request'}",
-        "num_retries": 5,
-        "retry_back_off": {"base_interval": "0.010s", "max_interval": "0.250s"},
-        "retry_host_predicate": [
-            {
-                "name": "envoy.retry_host_predicates.previous_hosts",
-                "typed_config": {
-                    "@type": TYPE + "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate"
-                },
-            }
-        ],
-        "host_selection_retry_max_attempts": 20,
+        "match": {**path, "headers": [{"name": "content-length", "range_match": larger}]},
+        "direct_response": {"status": 413, "body": {"inline_string": "the request is too large"}},
     }
 
 
@@ -211,58 +226,3 @@ def _not_found() -> Resource:
         "match": {"prefix": "/"},
         "direct_response": {"status": 404, "body": {"inline_string": "there is nothing at this address"}},
     }
-
-
-def _cluster(name: str) -> Resource:
-    most = 8192
-    return {
-        "@type": TYPE + "envoy.config.cluster.v3.Cluster",
-        "name": name,
-        "type": "EDS",
-        "connect_timeout": "1s",
-        "lb_policy": "LEAST_REQUEST",
-        # Else a replica taken out of the endpoints would be used until a health check fails.
-        "ignore_health_on_host_removal": True,
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": most,
-                    "max_pending_requests": most,
-                    "max_requests": most,
-                    "retry_budget": {"budget_percent": {"value": 25}, "min_retry_concurrency": 64},
-                }
-            ]
-        },
-        "health_checks": [
-            {
-                # Generous: a predict that holds the interpreter for seconds is no reason to give up on a replica.
-                "timeout": "5s",
-                "interval": "1s",
-                "no_traffic_interval": "2s",
-                "unhealthy_threshold": 2,
-                "healthy_threshold": 1,
-                "http_health_check": {"host": "tiffin", "path": "/readyz"},
-            }
-        ],
-        "typed_extension_protocol_options": {
-            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": TYPE + "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                # Shorter than a replica's keep-alive, so that it never closes a connection just chosen.
-                "common_http_protocol_options": {"idle_timeout": "60s"},
-                "explicit_http_config": {"http_protocol_options": {}},
-            }
-        },
-    }
-
-
-def _endpoints(cluster: str, sockets: Iterable[str]) -> Resource:
-    hosts = [{"endpoint": {"address": {"pipe": {"path": path}}}} for path in sockets]
-    return {
-        "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
-        "cluster_name": cluster,
-        "endpoints": [{"lb_endpoints": hosts}] if hosts else [],
-    }
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.3f}s"
