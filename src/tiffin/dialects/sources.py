@@ -34,7 +34,7 @@ def _kserve(document: Document, *, base: str, domain: str, resources: Resources)
 
 
 def _seldon(document: Document, *, base: str, domain: str, resources: Resources) -> Deployment:
-    return seldon.deployment(document, base=base, domain=domain)
+    return seldon.deployment(document, base=base, domain=domain, resources=resources)
 
 
 FRONTS: dict[tuple[str, str], _Front] = {

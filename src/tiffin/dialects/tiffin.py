@@ -40,7 +40,7 @@ from tiffin.dialects import kubernetes, routes
 from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import Fields, Reader, describe
 from tiffin.dialects.kserve import FORMATS
-from tiffin.dialects.seldon import METHODS
+from tiffin.dialects.seldon_graph import METHODS
 from tiffin.spec import (
     Artefact,
     Batching,

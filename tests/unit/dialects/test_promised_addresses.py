@@ -29,6 +29,18 @@ SELDON = {
     ("/seldon/default/{name}", (), False, "/", False),
     ("/api/v1.0/predictions", (), True, None, True),
     ("/api/v0.1/predictions", (), True, None, True),
+    (
+        "/",
+        (
+            "{name}-default.default",
+            "{name}-default.default.svc.cluster.local",
+            "{name}-default.default.example.com",
+            "{name}-default.default.localhost",
+        ),
+        False,
+        None,
+        True,
+    ),
 }
 
 

@@ -3,9 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.dialects import parse, read
+from tiffin.dialects import parse, read, seldon_credentials
 from tiffin.errors import SpecError
-from tiffin.spec import Parameter, Resources
+from tiffin.spec import (
+    Artefact,
+    ContainerSource,
+    Logger,
+    Measure,
+    ModelSource,
+    Parameter,
+    Resources,
+    Route,
+    Scaling,
+    Windows,
+)
 
 SAMPLES = Path(__file__).parent / "samples"
 VERSIONS = ["v1", "v1alpha2", "v1alpha3"]
@@ -55,9 +66,13 @@ def test_every_honoured_field_arrives():
     (component,) = found.components
     assert found.key == "seldon/seldon-model"
     assert found.labels == {"app": "seldon", "version": "v1"}
+    assert component.logger == Logger(url="http://logger/")
     assert found.annotations["predictor_version"] == "v1"
     assert found.annotations["project_name"] == "Iris classification"
-    assert (component.replicas, component.timeout_seconds) == (3, 10.0)
+    assert component.scaling == Scaling(
+        min_replicas=1, max_replicas=3, measures=(Measure(metric="cpu", target=70.0),)
+    )
+    assert component.timeout_seconds == 10.0
     assert component.resources == Resources(cpu=1.0, memory_bytes=2**20)
     assert component.environment == {"MODEL_NAME": "Iris", "SERVICE_TYPE": "MODEL"}
     assert (component.source.target, component.source.unit) == ("Iris:Iris", "classifier")
@@ -76,10 +91,10 @@ def test_every_field_that_is_not_honoured_is_listed():
         "spec.oauth_key",
         "spec.oauth_secret",
         'spec.annotations["seldon.io/grpc-timeout"]',
-        "svcOrchSpec",
+        "svcOrchSpec.resources",
+        "svcOrchSpec.env[0]",
         "engineResources",
         "progressDeadlineSeconds",
-        "componentSpecs[0].hpaSpec",
         "componentSpecs[0].metadata",
         f"{pod}.terminationGracePeriodSeconds",
         f"{pod}.nodeSelector",
@@ -88,7 +103,6 @@ def test_every_field_that_is_not_honoured_is_listed():
         f"{pod}.containers[0].readinessProbe",
         f"{pod}.containers[0].volumeMounts",
         "graph.endpoint.service_port",
-        "graph.logger",
     }
 
 
@@ -220,11 +234,27 @@ MODEL = NODE | {"implementation": "SKLEARN_SERVER", "modelUri": "/m"}
     ("graph", "predictor", "spec", "at", "message"),
     [
         (NODE, {}, {"protocol": "x"}, "spec.protocol", "Invalid protocol"),
-        (NODE, {}, {"protocol": "tensorflow"}, "spec.protocol", "later version"),
         (NODE, {}, {"transport": "x"}, "spec.transport", "Invalid transport"),
         (NODE, {}, {"transport": "grpc"}, "spec.transport", "later version"),
         (NODE, {}, {"serverType": "x"}, "spec.serverType", "Invalid serverType"),
-        (NODE, {}, {"serverType": "kafka"}, "spec.serverType", "later version"),
+        (
+            NODE,
+            {},
+            {"serverType": "kafka"},
+            "spec.predictors[0].svcOrchSpec",
+            "For kafka please supply svcOrchSpec envs KAFKA_BROKER, KAFKA_INPUT_TOPIC, KAFKA_OUTPUT_TOPIC",
+        ),
+        (
+            NODE,
+            {
+                "svcOrchSpec": {
+                    "env": [{"name": f"KAFKA_{name}"} for name in ("BROKER", "INPUT_TOPIC", "OUTPUT_TOPIC")]
+                }
+            },
+            {"serverType": "kafka"},
+            "spec.serverType",
+            "serving from Kafka belongs to a later version",
+        ),
         (NODE, {}, {"predictors": []}, "spec.predictors", "Graph contains no predictors"),
         (NODE, {}, {"predictors": None}, "spec.predictors", "required"),
         (NODE, {"shadow": True}, {}, "spec.predictors[0].shadow", "Shadow can not exist as only predictor"),
@@ -235,7 +265,13 @@ MODEL = NODE | {"implementation": "SKLEARN_SERVER", "modelUri": "/m"}
             "spec.predictors[0].traffic",
             "Traffic must sum be 100 for a single predictor when set",
         ),
-        (NODE, {"explainer": {"type": "AnchorTabular"}}, {}, "spec.predictors[0].explainer", "later version"),
+        (
+            NODE,
+            {"explainer": {"type": "AnchorTabular"}},
+            {},
+            "spec.predictors[0].explainer.type",
+            "AnchorTabular: explainers by type come",
+        ),
         (
             NODE | {"name": "other"},
             {"componentSpecs": [{"spec": {"containers": [CONTAINER, CONTAINER | {"name": "b"}]}}]},
@@ -329,12 +365,308 @@ def predictors(*changes: dict) -> str:
 @pytest.mark.parametrize(
     ("changes", "at", "message"),
     [
-        (({}, {}), "spec.predictors", "2 predictors found; more than one belongs to a later version"),
-        (({}, {"shadow": True}), "spec.predictors", "2 predictors found"),
         (({"name": "a"}, {"name": "a"}), "spec.predictors[1].name", "Duplicate predictor name"),
+        (({"name": "A"},), "spec.predictors[0].name", "expected lower case"),
+        (({}, {}), "spec.predictors", "Traffic must sum to 100 for multiple predictors, found 0"),
+        (({"traffic": 50}, {"traffic": 49}), "spec.predictors", "Traffic must sum to 100 for multiple predictors"),
+        (
+            ({"traffic": 99}, {}, {"shadow": True, "traffic": 1}),
+            "spec.predictors",
+            "Traffic must sum to 100 for multiple predictors, found 99",
+        ),
+        (({"traffic": 150}, {"traffic": -50}), "spec.predictors[0].traffic", "expected 0 to 100, found 150"),
+        (({"traffic": -1},), "spec.predictors[0].traffic", "expected 0 to 100, found -1"),
+        (({"traffic": 1},), "spec.predictors[0].traffic", "Traffic must sum be 100 for a single predictor when"),
+        (({"traffic": "1"},), "spec.predictors[0].traffic", "expected an integer"),
+        (({"shadow": True},), "spec.predictors[0].shadow", "Shadow can not exist as only predictor"),
+        (({"shadow": True}, {"shadow": True}), "spec.predictors[1].shadow", "Multiple shadows are not allowed"),
+        (
+            ({}, {"shadow": True, "traffic": 101}),
+            "spec.predictors[1].traffic",
+            "shadow traffic is illegal, the traffic number should be between [0, 100]",
+        ),
+        (
+            (
+                {"traffic": 50, "annotations": {"seldon.io/svc-name": "x"}},
+                {"traffic": 50, "annotations": {"seldon.io/svc-name": "x"}},
+            ),
+            'spec.predictors[1].annotations["seldon.io/svc-name"]',
+            "Found duplicate service name in seldon.io/svc-name with value x",
+        ),
+        (
+            ({"traffic": 50, "graph": NODE | {"endpoint": {"type": "GRPC"}}},
+             {"traffic": 50, "graph": NODE | {"endpoint": {"type": "REST"}}}),
+            "spec.predictors",
+            "Multiple endpoint.types found - can only have 1 type in graph. Please use spec.transport",
+        ),
+    ],
+)  # fmt: skip
+def test_predictors_that_do_not_fit_together_are_refused(changes, at, message):
+    error = refusal(predictors(*changes))
+    assert (error.at, message in error.message) == (at, True), str(error)
+
+
+def test_transport_and_endpoint_must_agree():
+    text = sdep(NODE | {"endpoint": {"type": "GRPC"}}, CONTAINER, transport="rest")
+    error = refusal(text)
+    assert error.at == "spec.transport"
+    assert "Mixed transport types found. Remove graph endpoint.types if transport set" in error.message
+
+
+def test_predictors_share_the_calls():
+    found = one(predictors({"traffic": 25}, {"traffic": 75}))
+    assert [(variant.name, variant.weight, variant.mirror_percent) for variant in found.all_variants] == [
+        ("p0", 25.0, None),
+        ("p1", 75.0, None),
+    ]
+
+
+@pytest.mark.parametrize(("traffic", "mirror"), [({}, 100.0), ({"traffic": 0}, 100.0), ({"traffic": 7}, 7.0)])
+def test_a_shadow_gets_copies_wherever_it_stands(traffic, mirror):
+    found = one(predictors({"shadow": True} | traffic, {}))
+    assert (found.variant, found.main.weight) == ("p1", 100.0)
+    (shadow,) = found.variants
+    assert (shadow.name, shadow.weight, shadow.mirror_percent) == ("p0", 0.0, mirror)
+    assert shadow.labels == {"version": "p0"}
+
+
+def test_beside_a_shadow_one_predictor_takes_every_call():
+    found = one(predictors({"traffic": 50}, {"shadow": True}))
+    assert found.main.weight == 100.0
+    assert [warning.path for warning in found.warnings] == ["spec.predictors[0].traffic"]
+
+
+def test_no_replicas_at_all_stop_the_deployment():
+    assert one(predictors({"replicas": 0})).stopped
+    found = one(predictors({"replicas": 0, "traffic": 50}, {"traffic": 50}))
+    assert not found.stopped
+    assert [warning.path for warning in found.warnings] == ["spec.predictors[0]"]
+
+
+def test_traffic_scaling_and_an_explainer_arrive():
+    (found,) = read(SAMPLES / "seldon_traffic.yaml")
+    stable, candidate, trial = found.all_variants
+    assert [(variant.name, variant.weight, variant.mirror_percent) for variant in found.all_variants] == [
+        ("stable", 80.0, None),
+        ("candidate", 20.0, None),
+        ("trial", 0.0, 10.0),
+    ]
+    model, explainer = stable.components
+    assert model.scaling == Scaling(
+        min_replicas=2,
+        max_replicas=5,
+        measures=(
+            Measure(metric="cpu", target=60.0),
+            Measure(metric="memory", target=float(2**30), is_value=True),
+        ),
+    )
+    assert model.logger == Logger(url="http://logger.default", mode="request")
+    assert [part.timeout_seconds for part in (model, *candidate.components, *trial.components)] == [5.0] * 3
+    assert candidate.components[0].scaling == Scaling(
+        min_replicas=0,
+        max_replicas=4,
+        measures=(Measure(metric="cpu", target=50.0),),
+        windows=Windows(zero_retention_seconds=60.0),
+    )
+    assert trial.components[0].replicas == 3
+    assert candidate.labels == {"version": "candidate", "arm": "b"}
+    assert (explainer.name, explainer.calls, explainer.replicas) == ("explainer", "predictor", 2)
+    assert explainer.source == ContainerSource(
+        image="registry.example.com/alibi:1",
+        arguments=(
+            "--verbose",
+            "--model_name=income",
+            "--protocol=seldon.http",
+            "--http_port=8000",
+            "--storage_uri=/mnt/models",
+            "AnchorTabular",
+            "--batch=4",
+        ),
+        port=8000,
+        mounts={"/mnt/models": Artefact("/models/explainer", str(SAMPLES))},
+    )
+    assert explainer.environment == {"LEVEL": "debug"}
+    assert {warning.path.removeprefix("spec.predictors[0].") for warning in found.warnings} == {
+        'spec.annotations["seldon.io/istio-retries"]',
+        "svcOrchSpec.env[0]",
+        "componentSpecs[0].pdbSpec",
+    }
+
+
+def test_predictors_and_explainers_have_addresses_of_their_own():
+    (found,) = read(SAMPLES / "seldon_traffic.yaml")
+    explainer = Route(
+        path="/seldon/seldon/income-explainer/stable", rewrite="/", component="explainer", variant="stable"
+    )
+    assert explainer in found.routes
+    services = {route.variant: route.hosts[0] for route in found.routes if route.path == "/" and route.shared}
+    assert services == {
+        "stable": "income-svc.seldon",
+        "candidate": "income-candidate.seldon",
+        "trial": "income-trial.seldon",
+    }
+
+
+@pytest.mark.parametrize(
+    ("protocol", "path", "rewrite"),
+    [
+        ("v2", "/v2/models/clf", "/v2/models/iris"),
+        ("v2", "/seldon/default/iris/v2/models/clf", "/v2/models/iris"),
+        ("v2", "/v2/models/infer", "/v2/models/iris/infer"),
+        ("tensorflow", "/v1/models/clf:predict", "/v1/models/iris:predict"),
+        ("tensorflow", "/seldon/default/iris/v1/models:predict", "/v1/models/iris:predict"),
     ],
 )
-def test_several_predictors_are_refused(changes, at, message):
-    error = refusal(predictors(*changes))
-    assert error.at == at
-    assert message in error.message
+def test_a_model_is_called_by_the_name_of_its_node(protocol, path, rewrite):
+    found = one(sdep(None, CONTAINER, protocol=protocol))
+    assert rewrite in [route.rewrite for route in found.routes if route.path == path]
+
+
+def test_the_tensorflow_protocol_is_that_of_a_container():
+    container = CONTAINER | {
+        "args": ["--x"],
+        "ports": [{"containerPort": 1}, {"name": "http", "containerPort": 8501}],
+    }
+    found = one(sdep(None, container, protocol="tensorflow"))
+    assert found.protocol == "kserve-v1"
+    assert found.components[0].source == ContainerSource(image="iris-image:v0.1", arguments=("--x",), port=8501)
+    error = refusal(sdep(MODEL, CONTAINER, protocol="tensorflow"))
+    assert error.message == "Prepackaged server does not handle tensorflow protocol SKLEARN_SERVER"
+
+
+def with_pods(**component) -> str:
+    return sdep(predictor={"componentSpecs": [{"spec": {"containers": [CONTAINER]}} | component]})
+
+
+@pytest.mark.parametrize(
+    ("component", "scaling"),
+    [
+        (
+            {"hpaSpec": {"maxReplicas": 3}},
+            Scaling(max_replicas=3, measures=(Measure(metric="cpu", target=80.0),)),
+        ),
+        ({"hpaSpec": {"maxReplicas": 3, "metrics": [{"type": "Pods", "pods": {"x": 1}}]}}, Scaling()),
+        (
+            {"kedaSpec": {"triggers": [{"type": "prometheus", "metadata": {"query": "x"}}]}},
+            Scaling(min_replicas=0, max_replicas=100, windows=Windows(zero_retention_seconds=300.0)),
+        ),
+    ],
+)
+def test_scaling_by_load_keeps_its_bounds(component, scaling):
+    assert one(with_pods(**component)).components[0].scaling == scaling
+
+
+def test_keda_counts_before_the_autoscaler_and_both_before_replicas():
+    keda = {"minReplicaCount": 1, "triggers": [{"type": "cpu", "metadata": {"type": "Utilization", "value": "5"}}]}
+    found = one(with_pods(kedaSpec=keda, hpaSpec={"maxReplicas": 3}, replicas=7))
+    assert found.components[0].scaling.max_replicas == 100
+    assert [warning.path.rpartition(".")[2] for warning in found.warnings] == ["hpaSpec"]
+    assert one(with_pods(hpaSpec={"maxReplicas": 3}, replicas=7)).components[0].scaling.max_replicas == 3
+
+
+@pytest.mark.parametrize(
+    ("component", "at"),
+    [
+        ({"hpaSpec": {}}, "hpaSpec.maxReplicas"),
+        ({"hpaSpec": {"minReplicas": 4, "maxReplicas": 3}}, "hpaSpec.maxReplicas"),
+        ({"hpaSpec": {"maxReplicas": 3, "metrics": [{"type": "Resource"}]}}, "hpaSpec.metrics[0].resource"),
+        ({"kedaSpec": {}}, "kedaSpec.triggers"),
+        ({"kedaSpec": {"triggers": [{"type": "cpu"}]}}, "kedaSpec.triggers[0].metadata"),
+    ],
+)
+def test_bounds_that_contradict_each_other_are_refused(component, at):
+    assert refusal(with_pods(**component)).at == f"spec.predictors[0].componentSpecs[0].{at}"
+
+
+SECRET = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "creds"},
+    "stringData": {
+        "RCLONE_CONFIG_MINIO_TYPE": "s3",
+        "RCLONE_CONFIG_MINIO_PROVIDER": "minio",
+        "RCLONE_CONFIG_MINIO_ACCESS_KEY_ID": "key",
+        "RCLONE_CONFIG_MINIO_SECRET_ACCESS_KEY": "s3cret",
+        "RCLONE_CONFIG_MINIO_ENDPOINT": "minio.example.com",
+        "RCLONE_CONFIG_MINIO_CHUNK_SIZE": "1",
+    },
+}
+
+
+def test_a_secret_of_rclone_says_how_to_fetch_the_model():
+    graph = MODEL | {"modelUri": "minio://bucket/m", "envSecretRefName": "creds"}
+    found = one(json.dumps(SECRET) + "\n---\n" + sdep(graph))
+    assert found.components[0].source == ModelSource(
+        artefact=Artefact("s3://bucket/m", "/base"),
+        format="sklearn",
+        method="predict_proba",
+        credentials={
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "s3cret",
+            "AWS_ENDPOINT_URL": "https://minio.example.com",
+        },
+    )
+    (warning,) = found.warnings
+    assert "RCLONE_CONFIG_MINIO_CHUNK_SIZE" in warning.message
+    assert "s3cret" not in warning.message
+
+
+def test_a_secret_that_is_not_there_is_named():
+    (warning,) = one(sdep(MODEL | {"envSecretRefName": "creds"})).warnings
+    assert warning.path == "spec.predictors[0].graph.envSecretRefName"
+    assert '"creds" is not among the files read' in warning.message
+
+
+ANONYMOUS = {"awsAnonymousCredential": "true"}
+
+
+@pytest.mark.parametrize(
+    ("uri", "values", "expected"),
+    [
+        ("s3://b/m", {}, ("s3://b/m", ANONYMOUS, [])),
+        ("s3://b/m", {"RCLONE_CONFIG_S3_ENV_AUTH": "true"}, ("s3://b/m", {}, [])),
+        ("s3://b/m", {"RCLONE_CONFIG_GS_TYPE": "x"}, ("s3://b/m", ANONYMOUS, ["RCLONE_CONFIG_GS_TYPE"])),
+        (
+            "gs://b/m",
+            {"RCLONE_CONFIG_GS_SERVICE_ACCOUNT_FILE": "/k"},
+            ("gs://b/m", {"GOOGLE_APPLICATION_CREDENTIALS": "/k"}, []),
+        ),
+        ("azure://b", {"RCLONE_CONFIG_AZURE_TYPE": "azureblob"}, ("azure://b", {}, ["RCLONE_CONFIG_AZURE_TYPE"])),
+        ("/m", {"A": "b"}, ("/m", {}, ["A"])),
+    ],
+)
+def test_variables_of_rclone_become_those_of_the_store(uri, values, expected):
+    assert seldon_credentials.convert(uri, values) == expected
+
+
+@pytest.mark.parametrize(
+    ("logger", "at", "message"),
+    [
+        ({"url": "http://x"}, "logger.mode", "No logger mode specified"),
+        ({"url": "ftp://x", "mode": "all"}, "logger.url", "expected http://"),
+        ({"url": "http://x", "mode": "some"}, "logger.mode", 'found "some"'),
+    ],
+)
+def test_a_logger_says_what_it_logs_and_where_to(logger, at, message):
+    error = refusal(sdep(NODE | {"logger": logger}, CONTAINER))
+    assert (error.at, message in error.message) == (f"spec.predictors[0].graph.{at}", True), str(error)
+
+
+@pytest.mark.parametrize(
+    ("explainer", "at"),
+    [
+        ({"modelUri": "/m"}, "modelUri"),
+        ({"type": "AnchorText", "containerSpec": {"name": "x"}}, "type"),
+        ({"containerSpec": {"image": "x"}, "initParameters": "{"}, "initParameters"),
+        ({"containerSpec": {"image": "x"}, "endpoint": {"type": "GRPC"}}, "endpoint.type"),
+        ({"tipe": "AnchorText"}, "tipe"),
+    ],
+)
+def test_an_explainer_that_cannot_be_served_is_refused(explainer, at):
+    error = refusal(sdep(NODE, CONTAINER, predictor={"explainer": explainer}))
+    assert error.at == f"spec.predictors[0].explainer.{at}", str(error)
+
+
+def test_an_explainer_that_says_nothing_is_none():
+    empty = {"type": "", "containerSpec": {"name": "", "resources": {}}}
+    assert len(one(sdep(NODE, CONTAINER, predictor={"explainer": empty})).components) == 1
