@@ -30,7 +30,11 @@ def application_of(spec: ReplicaSpec) -> Application:
         case ServiceSource() as source:
             return ImportedApplication(spec, source)
         case ContainerSource() as source:
-            raise ServiceError(f"the container {source.image} cannot run in a replica process")
+            if not source.command:
+                raise ServiceError(f"the container {source.image} cannot run in a replica process")
+            from tiffin.runtime.kserve_application import KServeApplication
+
+            return KServeApplication(spec)
 
 
 class ImportedApplication:
