@@ -72,8 +72,8 @@ ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 
 _HISTOGRAM = len(SECONDS) + 2  # buckets, +Inf, sum
 _ROWS_HISTOGRAM = len(ROWS) + 2
-_IN_FLIGHT, _CONNECTIONS, _LOAD, _READY, _DROPPED = range(5)
-_QUEUE = 5
+_IN_FLIGHT, _CONNECTIONS, _LOAD, _READY, _DROPPED, _RECORDED, _UNRECORDED, _LOGGED, _UNLOGGED = range(9)
+_QUEUE = 9
 _PREDICT = _QUEUE + _HISTOGRAM
 _BATCH = _PREDICT + _HISTOGRAM
 _ENDPOINTS = _BATCH + _ROWS_HISTOGRAM
@@ -157,6 +157,22 @@ class Metrics:
         """A caller left before its answer."""
         self._slots[_DROPPED] += 1.0
 
+    def recorded(self, calls: int = 1) -> None:
+        """Calls were written to the spool."""
+        self._slots[_RECORDED] += calls
+
+    def unrecorded(self, calls: int = 1) -> None:
+        """Calls of the sample that were not written, for want of room."""
+        self._slots[_UNRECORDED] += calls
+
+    def logged(self, events: int = 1) -> None:
+        """Payload events were delivered."""
+        self._slots[_LOGGED] += events
+
+    def unlogged(self, events: int = 1) -> None:
+        """Payload events that were dropped: the queue was full, or their receiver did not take them."""
+        self._slots[_UNLOGGED] += events
+
     def gauges(self, in_flight: int, connections: int) -> None:
         """What is going on now; called once a second and before a page."""
         self._slots[_IN_FLIGHT] = in_flight
@@ -223,11 +239,16 @@ class Metrics:
             gauge = GaugeMetricFamily(name, text, labels=names)
             gauge.add_metric(values, total(slot))
             yield gauge
-        dropped = CounterMetricFamily(
-            "tiffin_callers_gone", "Callers that left before their answer.", labels=names
-        )
-        dropped.add_metric(values, self._sum(_DROPPED))
-        yield dropped
+        for name, text, slot in (
+            ("tiffin_callers_gone", "Callers that left before their answer.", _DROPPED),
+            ("tiffin_recorded_calls", "Calls written down for comparing and replaying.", _RECORDED),
+            ("tiffin_unrecorded_calls", "Calls that should have been, for which there was no room.", _UNRECORDED),
+            ("tiffin_logged_payloads", "Payload events delivered to the logger's address.", _LOGGED),
+            ("tiffin_unlogged_payloads", "Payload events dropped: no room, or not taken.", _UNLOGGED),
+        ):
+            counter = CounterMetricFamily(name, text, labels=names)
+            counter.add_metric(values, self._sum(slot))
+            yield counter
 
     def _sum(self, slot: int) -> float:
         return sum(block[slot] for block in self._blocks)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from typing import TYPE_CHECKING
 
 from tiffin.errors import CallError, TiffinError
 from tiffin.protocol import http1
@@ -21,6 +22,9 @@ from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.wire import Connection
 from tiffin.spec import Limits
 
+if TYPE_CHECKING:
+    from tiffin.runtime.tap import Listener, Tap
+
 _MAX_CACHED_HEADS = 256
 _MAX_CACHED_HEAD_BYTES = 1024
 _SWEEP_SECONDS = 0.5
@@ -31,6 +35,7 @@ class Server:
 
     Args:
         timeout_seconds: for every request that is not exempt; the application may have finer ones.
+        listeners: who may want to see calls; without any, nothing looks.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Server:
         metrics: Metrics,
         *,
         timeout_seconds: float | None = None,
+        listeners: Sequence[Listener] = (),
     ) -> None:
         self.application = application
         self.table = table
@@ -54,6 +60,12 @@ class Server:
         self.on_idle: Callable[[], None] | None = None
         self.heads: dict[bytes, tuple[Head, Endpoint | TiffinError]] = {}
         self._sweeper: asyncio.TimerHandle | None = None
+        self.connection: type[Connection] = Connection
+        self.tap: Tap | None = None
+        if listeners:
+            from tiffin.runtime.tap import Tap
+
+            self.tap = Tap(self, listeners)
         self.common = b""
         self.json_ok = b""
         self._second = 0
@@ -67,6 +79,8 @@ class Server:
         """Close what is left."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        if self.tap is not None:
+            self.tap.close()
         for connection in list(self.connections):
             connection.close()
 
@@ -79,7 +93,7 @@ class Server:
 
     def connect(self) -> Connection:
         """The protocol factory for ``loop.create_server``."""
-        return Connection(self)
+        return self.connection(self)
 
     def head(self, block: bytes) -> tuple[Head, Endpoint | TiffinError]:
         """Parse and route a head, or remember having done so."""
@@ -124,4 +138,6 @@ class Server:
             if connection.deadline < now:
                 connection.late()
         self.metrics.gauges(self.in_flight, len(self.connections))
+        if self.tap is not None:
+            self.tap.look()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)

@@ -12,7 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiffin.errors import TiffinError
 from tiffin.protocol.reply import TEXT, Reply
@@ -22,6 +22,9 @@ from tiffin.runtime.lifecycle import State, after
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.server import Server
 from tiffin.spec import ReplicaSpec
+
+if TYPE_CHECKING:
+    from tiffin.runtime.tap import Listener
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +70,12 @@ class Worker:
         self._metrics = Metrics(table.endpoints, memory, index, labels)
         application.use(self._metrics, index)
         self._server = Server(
-            application, table, spec.limits, self._metrics, timeout_seconds=spec.component.timeout_seconds
+            application,
+            table,
+            spec.limits,
+            self._metrics,
+            timeout_seconds=spec.component.timeout_seconds,
+            listeners=_listeners(spec, self._metrics, index),
         )
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain = asyncio.Event()
@@ -211,6 +219,16 @@ class Worker:
     def _page(self, exchange: Exchange) -> None:
         self._metrics.gauges(self._server.in_flight, len(self._server.connections))
         exchange.reply(Reply(200, self._metrics.page(), _PROMETHEUS))
+
+
+def _listeners(spec: ReplicaSpec, metrics: Metrics, index: int) -> list[Listener]:
+    """Who may want to see calls; imported only then."""
+    listeners: list[Listener] = []
+    if spec.recording is not None:
+        from tiffin.runtime.recorder import Recorder
+
+        listeners.append(Recorder(spec.recording, metrics, index))
+    return listeners
 
 
 async def _in_thread(work: Callable[[], None]) -> None:
