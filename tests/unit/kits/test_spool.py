@@ -75,7 +75,8 @@ def test_the_segment_of_a_killed_writer_is_finished(tmp_path: Path) -> None:
     path = tmp_path / "a.spool"
     program = (
         "import pathlib, sys; from tiffin.kits import spool; "
-        "w = spool.Writer(pathlib.Path(sys.argv[1])); w.append([b'x']); print('ready', flush=True); sys.stdin.read()"
+        "w = spool.Writer(pathlib.Path(sys.argv[1])); w.append([b'x']); "
+        "print('ready', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
