@@ -8,10 +8,11 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from tiffin.bundle import programs
+from tiffin.bundle.entries import EntryPoint, Sources
 from tiffin.bundle.manifest import Kind
 from tiffin.errors import BundleError, SpecError
 from tiffin.spec.target import class_target
@@ -19,18 +20,7 @@ from tiffin.spec.target import class_target
 _VERBS = {"predict", "predict_raw", "transform_input", "transform_output", "route", "aggregate"}
 _VERBS |= {f"{verb}_raw" for verb in _VERBS if not verb.endswith("_raw")}
 
-Sources = Mapping[str, Path]
-"""Where each file of a bundle is before it is built, by its path in the bundle."""
-
 _S2I = ".s2i/environment"
-
-
-class EntryPoint(NamedTuple):
-    """``target`` is ``module:Class``; ``said_by`` is where it was found, for messages."""
-
-    kind: Kind
-    target: str
-    said_by: str
 
 
 class Candidate(NamedTuple):
@@ -47,11 +37,14 @@ def find(root: Path, sources: Sources, *, kind: Kind | None = None) -> EntryPoin
     """The entry point of a directory that was not told one.
 
     In this order: ``MODEL_NAME`` in ``.s2i/environment``, in a Dockerfile's ``ENV``; the one class with
-    ``@service``; the one class with a Seldon method that carries its module's name; the one class with any.
+    ``@service``; the program that starts KServe's ModelServer; the one class with a Seldon method that carries its
+    module's name; the one class with any; the program that a Dockerfile or Procfile starts.
 
     Raises:
         BundleError: nothing, or several things, could be meant; the text lists them.
     """
+    if kind == "program":
+        return programs.find(root, sources)
     if kind != "service":
         for name, where in _written_names(root):
             try:
@@ -63,10 +56,14 @@ def find(root: Path, sources: Sources, *, kind: Kind | None = None) -> EntryPoin
     classes = [c for c in found if c.kind == "class"]
     if services and kind != "class":
         return _only(services, root, "with @service")
+    if kind is None and programs.of_kserve(sources):
+        return programs.find(root, sources)
     if kind != "service":
         named = [c for c in classes if c.name == c.module.rpartition(".")[2]]
         if named or classes:
             return _only(named if len(named) == 1 else classes, root, "with predict")
+    if kind is None and (started := programs.written(root)) is not None:
+        return started
     wanted = "@service" if kind == "service" else "predict or @service"
     raise BundleError(
         f"expected a class with {wanted} in {root}, found none",

@@ -13,7 +13,9 @@ import msgspec
 
 from tiffin.errors import BundleError
 
-Kind = Literal["class", "service"]
+Kind = Literal["class", "service", "program"]
+"""What ``target`` is: ``module:Class`` of a plain class or a service, or the command line of a program."""
+
 MANIFEST = "bundle.json"
 SOURCE = "src"
 _CHUNK = 1 << 20
@@ -33,7 +35,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that makes two bundles the same: nothing in it depends on when or where it was built.
 
     ``requirements`` is text as pip reads it; ``python`` is ``3.11``; ``environment`` are variables the author set;
-    ``format`` is the version of this record.
+    ``format`` is the version of this record. ``arguments`` are what a program gets unless it is told others (an
+    image's CMD beside its ENTRYPOINT); left out of the record where there are none.
     """
 
     format: int = 1
@@ -44,6 +47,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     environment: dict[str, str] = {}
     files: tuple[File, ...] = ()
+    arguments: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
     def encode(self) -> bytes:
         """Canonical JSON: equal manifests are equal bytes."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from tiffin.bundle import entry_point, selection
-from tiffin.bundle.entry_point import EntryPoint, Sources
+from tiffin.bundle import entry_point, programs, selection
+from tiffin.bundle.entries import EntryPoint, Sources
 from tiffin.bundle.manifest import File, Kind, Manifest
 from tiffin.dialects import bentoml
 from tiffin.dialects.bentoml import BuildConfig
@@ -78,7 +78,8 @@ def plan(directory: Path, *, target: str = "", kind: Kind | None = None, bentofi
     files, origins = _files(root, config)
     sources = {file.path: origins[file.path] for file in files if not file.link}
     entry = _entry_point(root, sources, target, kind, config)
-    entry_point.check(entry.target, entry.kind, sources, entry.said_by)
+    if entry.kind != "program":
+        entry_point.check(entry.target, entry.kind, sources, entry.said_by)
     manifest = Manifest(
         kind=entry.kind,
         target=entry.target,
@@ -87,6 +88,7 @@ def plan(directory: Path, *, target: str = "", kind: Kind | None = None, bentofi
         labels=config.labels if config else {},
         environment=_environment(config),
         files=files,
+        arguments=entry.arguments or msgspec.UNSET,
     )
     return Plan(
         manifest=manifest,
@@ -149,6 +151,8 @@ def _entry_point(
         said_by = "--target"
     if not target:
         return entry_point.find(root, sources, kind=kind)
+    if kind == "program" or (kind is None and programs.is_one(sources, target)):
+        return programs.of_target(sources, target)
     if kind is None:
         kind = "service" if _is_service(sources, target) else "class"
     if kind == "service":
@@ -214,4 +218,6 @@ def _environment(config: BuildConfig | None) -> dict[str, str]:
 def _name(config: BuildConfig | None, entry: EntryPoint, root: Path) -> str:
     if config and config.name:
         return config.name
+    if entry.kind == "program":
+        return snake_case(root.name, "bundle")
     return snake_case(entry.target.partition(":")[2] or root.name, "bundle")

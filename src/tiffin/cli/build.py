@@ -18,9 +18,12 @@ def build(
     bentofile: Annotated[
         Path | None, typer.Option("--bentofile", "-f", help="A build file as BentoML reads it.")
     ] = None,
-    target: Annotated[str, typer.Option(help="module:Class; found by looking when not given.")] = "",
+    target: Annotated[
+        str, typer.Option(help="module:Class, or a program such as model.py; found by looking when not given.")
+    ] = "",
     kind: Annotated[
-        Literal["auto", "class", "service"], typer.Option(help="A plain class with predict, or a service.")
+        Literal["auto", "class", "service", "program"],
+        typer.Option(help="A plain class with predict, a service, or a program that serves by itself."),
     ] = "auto",
     output_format: Annotated[
         Literal["default", "tag"],
@@ -28,7 +31,7 @@ def build(
     ] = "default",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make a bundle of a service or class, and give it a tag.
+    """Make a bundle of a service, class or program, and give it a tag.
 
     A bundle holds the sources, what is served, and the requirements. The same sources make the same bundle.
     The sources are read, not run.
