@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tiffin.errors import PlatformError, PortInUse
-from tiffin.gateway.envoy import Envoy, find_binary
+from tiffin.gateway.binary import find_binary
+from tiffin.gateway.envoy import Envoy
 from tiffin.gateway.router import Snapshot
 from tiffin.kits import http, processes, waiting
 from tiffin.spec import Artefact, ClassSource, Component, Deployment, ModelSource, Route

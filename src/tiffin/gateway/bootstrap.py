@@ -25,6 +25,13 @@ def bootstrap(directory: Path, *, host: str, port: int, admin: str) -> Resource:
         "admin": {"address": {"pipe": {"path": admin, "mode": 0o600}}},
         "dynamic_resources": {"cds_config": file_source(directory / "cds.json")},
         "static_resources": {"listeners": [listener(directory, host=host, port=port)]},
+        # Each of a cluster's counters exists a second time under these names.
+        "stats_config": {
+            "stats_matcher": {
+                "exclusion_list": {"patterns": [{"contains": ".external."}, {"contains": ".internal."}]}
+            }
+        },
+        "stats_flush_interval": "1s",
         "overload_manager": {
             "resource_monitors": [
                 {

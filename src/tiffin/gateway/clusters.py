@@ -81,6 +81,11 @@ def endpoints(pool: Pool, activator: str) -> Resource:
     return assignment
 
 
+def has_replicas(assignment: Resource) -> bool:
+    """Whether there is an endpoint of the first rank."""
+    return any(not rank.get("priority") for rank in assignment["endpoints"])
+
+
 def address(endpoint: str) -> Resource:
     """A Unix socket, or ``host:port`` with the host as a number."""
     if endpoint.startswith("/"):

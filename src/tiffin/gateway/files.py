@@ -18,6 +18,11 @@ def endpoints_file(cluster: str) -> str:
     return f"eds-{hashlib.sha256(cluster.encode()).hexdigest()[:24]}.json"
 
 
+class _Written(msgspec.Struct):
+    version_info: str
+    resources: msgspec.Raw
+
+
 class ResourceFiles:
     """The files ``eds-*``, ``cds``, ``rds`` and ``tokens`` in a directory; what is written has a version."""
 
@@ -25,6 +30,33 @@ class ResourceFiles:
         self._directory = directory
         self._version = 0
         self._written: dict[str, tuple[bytes, str]] = {}
+
+    def read(self) -> Resources | None:
+        """What was written last, by whomever; versions go on from there. ``None`` when it is not whole."""
+        written: dict[str, tuple[bytes, str]] = {}
+        contents: dict[str, list[Resource]] = {}
+        try:
+            for path in self._directory.glob("*.json"):
+                if not path.name.startswith(("eds-", "cds.", "rds.", "tokens.")):
+                    continue
+                document = msgspec.json.decode(path.read_bytes(), type=_Written)
+                written[path.name] = (bytes(document.resources), document.version_info)
+                contents[path.name] = msgspec.json.decode(document.resources)
+            clusters = contents["cds.json"]
+            endpoints = [
+                contents[endpoints_file(found["name"])][0] for found in clusters if found["type"] == "EDS"
+            ]
+            found = Resources(
+                clusters=tuple(clusters),
+                endpoints=tuple(endpoints),
+                routes=contents["rds.json"][0],
+                tokens=contents["tokens.json"][0]["typed_config"],
+            )
+            self._version = max(int(version) for _, version in written.values())
+        except (OSError, msgspec.MsgspecError, KeyError, IndexError, TypeError, ValueError):
+            return None
+        self._written = written
+        return found
 
     def write_endpoints(self, resources: Resources) -> dict[str, str]:
         """Endpoints of all clusters; the versions that Envoy will report, by cluster."""

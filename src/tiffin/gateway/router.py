@@ -104,36 +104,6 @@ def _single(deployment: Deployment, backends: Mapping[tuple[str, str], Sequence[
     return Routed(deployment, pools, {pool.component.name: (Choice((Share(pool.name),)),) for pool in pools})
 
 
-class Router(Protocol):
-    """A proxy that can be started, told a new snapshot, and stopped."""
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port it listens on; the real port after ``start``."""
-
-    @property
-    def identity(self) -> Identity | None:
-        """Its process, so that it can be found should its owner be killed."""
-
-    async def start(self, snapshot: Snapshot) -> None:
-        """Listen and route; raises PortInUse, ProcessError, MissingExtra or SpecError."""
-
-    async def restart(self) -> None:
-        """Start again after it died, with what was published last; raises like ``start``."""
-
-    async def publish(self, snapshot: Snapshot) -> None:
-        """Route this from now on, without losing a request; raises SpecError before anything changed."""
-
-    async def exited(self) -> int:
-        """Wait until the proxy ends, for whatever reason; its exit code."""
-
-    def describe_end(self) -> str:
-        """How it ended, with its last log lines."""
-
-    async def stop(self) -> None:
-        """End it; returns when it is gone."""
-
-
 @dataclass(frozen=True)
 class PoolSample:
     """Counters of one pool. All but ``active`` and ``waiting`` only grow, and start again with the proxy.
@@ -151,3 +121,42 @@ class PoolSample:
     calls: int = 0
     failed: int = 0
     latency: Sequence[tuple[float, int]] = ()
+
+
+class Router(Protocol):
+    """A proxy that can be started, told a new snapshot, and stopped."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port it listens on; the real port after ``start``."""
+
+    @property
+    def identity(self) -> Identity | None:
+        """Its process, so that it can be found should its owner be killed."""
+
+    async def start(self, snapshot: Snapshot) -> None:
+        """Listen and route; raises PortInUse, ProcessError, MissingExtra or SpecError."""
+
+    async def adopt(self, identity: Identity, snapshot: Snapshot) -> bool:
+        """Take over a proxy that an earlier owner started with the same settings, without losing a request.
+
+        ``False`` when that cannot be done; then it is untouched. Raises SpecError like ``publish``.
+        """
+
+    async def restart(self) -> None:
+        """Start again after it died, with what was published last; raises like ``start``."""
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        """Route this from now on, without losing a request; raises SpecError before anything changed."""
+
+    async def sample(self) -> Mapping[str, PoolSample]:
+        """The counters of every pool of the last snapshot; empty while the proxy does not answer."""
+
+    async def exited(self) -> int:
+        """Wait until the proxy ends, for whatever reason; its exit code."""
+
+    def describe_end(self) -> str:
+        """How it ended, with its last log lines."""
+
+    async def stop(self) -> None:
+        """End it; returns when it is gone."""

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import msgspec
 
 from tiffin.errors import PortInUse, ProcessError, TiffinError
-from tiffin.gateway.envoy import Envoy, find_binary
+from tiffin.gateway.binary import find_binary
+from tiffin.gateway.envoy import Envoy
 from tiffin.kits import ports
 from tiffin.kits.paths import DataDirectory
 from tiffin.local import addresses, preparing, runs
