@@ -83,7 +83,9 @@ class ContainerSource(msgspec.Struct, frozen=True, tag="container", kw_only=True
     """A program in an image, which speaks HTTP on ``port``.
 
     A target runs it from a local bundle of that tag, or with a container engine. ``mounts`` are directories
-    of the container by artefact: what ``STORAGE_URI`` names is found at ``/mnt/models``.
+    of the container by artefact: what ``STORAGE_URI`` names is found at ``/mnt/models``; ``credentials`` are
+    for whoever fetches them. ``$(PREDICTOR_HOST)`` in ``arguments`` stands for where the component it calls is
+    reached, ``host[:port][/path]`` as it stands after ``http://``; the target fills it in.
     """
 
     image: str
@@ -92,6 +94,7 @@ class ContainerSource(msgspec.Struct, frozen=True, tag="container", kw_only=True
     port: int = 8080
     ready_path: str = ""
     mounts: dict[str, Artefact] = {}
+    credentials: dict[str, str] = {}
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
