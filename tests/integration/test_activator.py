@@ -134,17 +134,17 @@ def test_a_caller_that_leaves_is_forgotten(home: Path) -> None:
     asyncio.run(run())
 
 
-def test_beyond_the_queue_or_the_time_there_is_503_with_when_to_come_again(home: Path) -> None:
+def test_beyond_the_queue_or_the_time_the_gateway_is_told_no_with_when_to_come_again(home: Path) -> None:
     async def run() -> None:
         async with activator(home) as (made, socket):
             made.hold(POOL, most=1, seconds=0.3)
             first = asyncio.create_task(call(socket, CHECK))
             await until(lambda: made.held(POOL) == 1)
             second = await call(socket, CHECK)
-            assert (second.status, second.headers["retry-after"]) == (503, "5")
+            assert (second.status, second.headers["retry-after"]) == (429, "5")
             assert "too many calls" in json.loads(second.body)["error"]
             late = await first
-            assert (late.status, late.headers["retry-after"]) == (503, "5")
+            assert (late.status, late.headers["retry-after"]) == (429, "5")
             assert "within 0.3 s" in json.loads(late.body)["error"]
 
     asyncio.run(run())
@@ -159,7 +159,7 @@ def test_a_start_that_failed_is_told_to_those_who_wait_and_the_next_one_wakes_ag
                 await until(lambda: made.held(POOL) == 1)
                 made.refuse(POOL, "the model could not be loaded")
                 found = await waiting
-                assert found.status == 503
+                assert found.status == 429
                 assert json.loads(found.body) == {"error": "the model could not be loaded"}
             assert woken == [POOL, POOL]
 
@@ -186,7 +186,7 @@ def test_stopping_answers_what_is_held(home: Path) -> None:
             waiting = asyncio.create_task(call(socket, CHECK))
             await until(lambda: made.held(POOL) == 1)
             await made.stop()
-            assert (await waiting).status == 503
+            assert (await waiting).status == 429
 
     asyncio.run(run())
 

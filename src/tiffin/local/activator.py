@@ -142,7 +142,8 @@ class Activator:
         try:
             await self._pass(pool)
         except Refused as error:
-            return unavailable(str(error))
+            # Envoy takes 5xx for a failure to ask, and lets the call go; it makes a 503 of this.
+            return unavailable(str(error), status=429 if kind == "check" else 503)
         finally:
             if reading is not None:
                 reading.cancel()
@@ -171,11 +172,11 @@ class Activator:
             self._calls.pop(ticket, None)
 
 
-def unavailable(reason: str, *, retry: bool = True) -> web.Response:
-    """503, and when to come again."""
+def unavailable(reason: str, *, retry: bool = True, status: int = 503) -> web.Response:
+    """The caller gets 503, and when to come again."""
     headers = {"retry-after": str(RETRY_AFTER_SECONDS)} if retry else {}
     return web.Response(
-        status=503, text=json.dumps({"error": reason}), content_type="application/json", headers=headers
+        status=status, text=json.dumps({"error": reason}), content_type="application/json", headers=headers
     )
 
 
