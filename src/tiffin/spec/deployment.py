@@ -85,7 +85,8 @@ class ContainerSource(msgspec.Struct, frozen=True, tag="container", kw_only=True
     A target runs it from a local bundle of that tag, or with a container engine. ``mounts`` are directories
     of the container by artefact: what ``STORAGE_URI`` names is found at ``/mnt/models``; ``credentials`` are
     for whoever fetches them. ``$(PREDICTOR_HOST)`` in ``arguments`` stands for where the component it calls is
-    reached, ``host[:port][/path]`` as it stands after ``http://``; the target fills it in.
+    reached, ``host[:port][/path]`` as it stands after ``http://``; the target fills it in. ``bundle`` is the digest
+    of the local bundle that was found for the image: its program then runs as a process of the machine.
     """
 
     image: str
@@ -95,6 +96,7 @@ class ContainerSource(msgspec.Struct, frozen=True, tag="container", kw_only=True
     ready_path: str = ""
     mounts: dict[str, Artefact] = {}
     credentials: dict[str, str] = {}
+    bundle: str = ""
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
