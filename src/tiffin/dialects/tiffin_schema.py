@@ -69,7 +69,7 @@ def _shared(
             names[key] = name = _free(field, definitions)
             definitions[name] = {}
             form = {name: item for name, item in value.items() if name not in ("description", "examples")}
-            definitions[name] = _inside(form, seen, names, definitions)
+            definitions[name] = _inside(form, seen, names, definitions, field=field)
         about = {name: value[name] for name in ("description", "examples") if name in value}
         return about | {"$ref": f"#/$defs/{names[key]}"}
     return _inside(value, seen, names, definitions, field=field)
@@ -98,4 +98,4 @@ def _free(field: str, definitions: dict[str, Any]) -> str:
     number = 1
     while (name := field if number == 1 else f"{field}{number}") in definitions:
         number += 1
-    return name or "form"
+    return name
