@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +39,12 @@ def load(source: ModelSource, path: Path, *, threads: int = 1) -> SavedModel:
     """
     found = formats.find(path, source.format)
     return load_file(found, method=source.method, trust=source.trust, threads=threads)
+
+
+def framework(format: str) -> None:
+    """Import what reads this format; what is missing is told when a model of it is loaded."""
+    with contextlib.suppress(ImportError):
+        importlib.import_module(f"tiffin.models.{format}")
 
 
 def load_file(

@@ -4,6 +4,8 @@
 --replica-json TEXT   the same, in place
 --announce            say on stderr where it serves, once it is ready
 --reload DIRECTORY    restart on every change below the directory
+--zygote SOCKET       be no replica, but fork some when told to; with
+--warm FORMAT         what is imported before: sklearn, xgboost, lightgbm or onnx
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -21,6 +24,8 @@ from tiffin.spec import ReplicaSpec
 
 COULD_NOT_START = 3
 
+Ready = Callable[[dict[str, float]], None]
+
 
 def main(arguments: list[str]) -> int:
     """Run one replica; the exit code."""
@@ -28,29 +33,58 @@ def main(arguments: list[str]) -> int:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("--replica", type=Path)
     which.add_argument("--replica-json")
+    which.add_argument("--zygote")
     parser.add_argument("--announce", action="store_true")
     parser.add_argument("--reload", type=Path)
+    parser.add_argument("--warm", choices=("sklearn", "xgboost", "lightgbm", "onnx"), default="sklearn")
     options = parser.parse_args(arguments)
-    logs.install(os.environ.get("TIFFIN_LOG_LEVEL", "INFO").upper())
+    if options.zygote is not None:
+        _install_logs()
+        from tiffin.runtime import zygote
+
+        return zygote.run(options.zygote, options.warm)
+    if options.replica is not None:
+        return run_file(options.replica, announce=options.announce, directory=options.reload)
+    _install_logs()
+    return _run(options.replica_json.encode(), announce=options.announce, directory=options.reload)
+
+
+def run_file(
+    file: Path, *, announce: bool = False, directory: Path | None = None, ready: Ready | None = None
+) -> int:
+    """Run the replica of a file; the exit code. ``ready`` gets the seconds of each phase of its start."""
+    _install_logs()
     try:
-        text = options.replica_json.encode() if options.replica is None else options.replica.read_bytes()
+        text = file.read_bytes()
+    except OSError as error:
+        _say(f"error: cannot read what the replica should be: {error}")
+        return COULD_NOT_START
+    return _run(text, announce=announce, directory=directory, ready=ready)
+
+
+def _run(text: bytes, *, announce: bool, directory: Path | None, ready: Ready | None = None) -> int:
+    try:
         spec = msgspec.json.decode(text, type=ReplicaSpec)
-    except (OSError, msgspec.DecodeError) as error:
+    except msgspec.DecodeError as error:
         _say(f"error: cannot read what the replica should be: {error}")
         return COULD_NOT_START
     os.environ.update(spec.component.environment)
     from tiffin.runtime import supervisor
 
-    announce = _announce if options.announce else _silent
+    say = _announce if announce else _silent
     try:
-        if options.reload is not None:
+        if directory is not None:
             from tiffin.runtime import reload
 
-            return reload.run(spec, options.reload, announce=announce)
-        return supervisor.run(spec, announce=announce)
+            return reload.run(spec, directory, announce=say)
+        return supervisor.run(spec, announce=say, started=ready)
     except TiffinError as error:
         _say(f"error: {error}" + (f"\n\nhint: {error.hint}" if error.hint else ""))
         return COULD_NOT_START
+
+
+def _install_logs() -> None:
+    logs.install(os.environ.get("TIFFIN_LOG_LEVEL", "INFO").upper())
 
 
 def _announce(address: str) -> None:

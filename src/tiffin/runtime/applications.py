@@ -10,6 +10,7 @@ import msgspec
 
 from tiffin.errors import ServiceError, TiffinError
 from tiffin.protocol.reply import Reply
+from tiffin.runtime import phases
 from tiffin.runtime.application import Application
 from tiffin.runtime.exchange import Endpoint
 from tiffin.runtime.metrics import Metrics
@@ -73,8 +74,10 @@ class ImportedApplication:
         """Import, see what it is, and load that."""
         assert self._metrics is not None
         inner = _service_application(self._spec, self._source)
+        phases.start.end("import")
         inner.use(self._metrics, self._worker)
         inner.load()
+        phases.start.end("load")
         self._inner = inner
 
     async def start(self) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import mmap
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tiffin.runtime.exchange import Endpoint
+from tiffin.runtime.phases import PHASES
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -73,7 +74,8 @@ ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1024.0)
 _HISTOGRAM = len(SECONDS) + 2  # buckets, +Inf, sum
 _ROWS_HISTOGRAM = len(ROWS) + 2
 _IN_FLIGHT, _CONNECTIONS, _LOAD, _READY, _DROPPED, _RECORDED, _UNRECORDED, _LOGGED, _UNLOGGED = range(9)
-_QUEUE = 9
+_START = 9
+_QUEUE = _START + len(PHASES)
 _PREDICT = _QUEUE + _HISTOGRAM
 _BATCH = _PREDICT + _HISTOGRAM
 _ENDPOINTS = _BATCH + _ROWS_HISTOGRAM
@@ -183,6 +185,11 @@ class Metrics:
         self._slots[_LOAD] = seconds
         self._slots[_READY] = 1.0
 
+    def started(self, seconds: Mapping[str, float]) -> None:
+        """The phases of the start took this long."""
+        for slot, phase in enumerate(PHASES):
+            self._slots[_START + slot] = seconds.get(phase, 0.0)
+
     def unready(self) -> None:
         """Draining."""
         self._slots[_READY] = 0.0
@@ -239,6 +246,12 @@ class Metrics:
             gauge = GaugeMetricFamily(name, text, labels=names)
             gauge.add_metric(values, total(slot))
             yield gauge
+        start = GaugeMetricFamily(
+            "tiffin_start_seconds", "How long each phase of the start took.", labels=[*names, "phase"]
+        )
+        for slot, phase in enumerate(PHASES):
+            start.add_metric([*values, phase], self._max(_START + slot))
+        yield start
         for name, text, slot in (
             ("tiffin_callers_gone", "Callers that left before their answer.", _DROPPED),
             ("tiffin_recorded_calls", "Calls written down for comparing and replaying.", _RECORDED),
@@ -270,3 +283,10 @@ def _user_metrics() -> bytes:
     import prometheus_client
 
     return prometheus_client.generate_latest(prometheus_client.REGISTRY)
+
+
+def start_seconds(memory: mmap.mmap) -> dict[str, float]:
+    """How long each phase of the start took, of the slowest worker."""
+    slots = memoryview(memory).cast("d")
+    starts = range(_START, len(slots), BLOCK_BYTES // 8)
+    return {phase: max(slots[at + slot] for at in starts) for slot, phase in enumerate(PHASES)}

@@ -16,7 +16,8 @@ import numpy as np
 import orjson
 
 from tiffin.errors import CallError, NotImplementedHere, TiffinError
-from tiffin.models.loading import load
+from tiffin.models import formats
+from tiffin.models.loading import framework, load_file
 from tiffin.models.model import ModelInfo, SavedModel
 from tiffin.protocol import kserve_v1, open_inference, seldon_tensors
 from tiffin.protocol.kserve_v1 import KServeV1
@@ -24,6 +25,7 @@ from tiffin.protocol.open_inference import OpenInference
 from tiffin.protocol.reply import Reply
 from tiffin.protocol.seldon_tensors import SeldonTensors
 from tiffin.protocol.tensors import Array, TensorCall
+from tiffin.runtime import phases
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.runner import Outcome, Runner
@@ -65,7 +67,11 @@ class ModelApplication:
             assert isinstance(source, ModelSource)
             # A wish for cores is honoured as the threads one predict may use, by frameworks that have their own.
             threads = max(1, int(self._spec.component.resources.cpu or 1))
-            self._model = load(source, Path(self._spec.path), threads=threads)
+            found = formats.find(Path(self._spec.path), source.format)
+            framework(found.format)
+            phases.start.end("import")
+            self._model = load_file(found, method=source.method, trust=source.trust, threads=threads)
+            phases.start.end("load")
         return self._model
 
     def load(self) -> None:

@@ -25,7 +25,7 @@ from tiffin.errors import TiffinError
 from tiffin.runtime.application import Application
 from tiffin.runtime.applications import application_of
 from tiffin.runtime.listening import address_of, bind
-from tiffin.runtime.metrics import shared_memory
+from tiffin.runtime.metrics import shared_memory, start_seconds
 from tiffin.runtime.worker import COULD_NOT_START, OK, Worker
 from tiffin.spec import ReplicaSpec
 
@@ -46,10 +46,15 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise _ToldToLeave
 
 
-def run(spec: ReplicaSpec, *, announce: Callable[[str], None] = lambda address: None) -> int:
+def run(
+    spec: ReplicaSpec,
+    *,
+    announce: Callable[[str], None] = lambda address: None,
+    started: Callable[[dict[str, float]], None] | None = None,
+) -> int:
     """Run a replica to its end; the exit code: 0 drained, 3 could not start.
 
-    ``announce`` gets the address once the replica is ready.
+    ``announce`` gets the address once the replica is ready, ``started`` the seconds of each phase of its start.
 
     Raises:
         PortInUse, PlatformError: nothing can listen there.
@@ -57,18 +62,22 @@ def run(spec: ReplicaSpec, *, announce: Callable[[str], None] = lambda address: 
     workers = worker_count(spec)
     sockets = bind(spec.listen, workers)
     address = address_of(sockets[0])
+    memory = shared_memory(workers)
 
     def ready() -> None:
+        seconds = start_seconds(memory)
         if spec.ready_file:
-            _write_ready(Path(spec.ready_file), address)
+            _write_ready(Path(spec.ready_file), address, seconds)
+        if started is not None:
+            started(seconds)
         announce(address)
 
     try:
         for number in _STOPS:
             signal.signal(number, _leave)
         if workers == 1:
-            return serve(spec, sockets, on_ready=ready)
-        return Supervisor(spec, sockets, workers, ready).run()
+            return serve(spec, sockets, memory=memory, on_ready=ready)
+        return Supervisor(spec, sockets, memory, workers, ready).run()
     except _ToldToLeave:
         return OK
     finally:
@@ -108,9 +117,10 @@ def worker_count(spec: ReplicaSpec) -> int:
     return max(1, int(wanted))
 
 
-def _write_ready(path: Path, address: str) -> None:
+def _write_ready(path: Path, address: str, seconds: dict[str, float]) -> None:
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({"address": address, "pid": os.getpid()}) + "\n")
+    said = {"address": address, "pid": os.getpid(), "start_seconds": seconds}
+    temporary.write_text(json.dumps(said) + "\n")
     temporary.rename(path)
 
 
@@ -119,17 +129,23 @@ class Supervisor:
 
     Args:
         sockets: one per worker (or one shared, repeated).
+        memory: their counters.
         ready: called once when every worker is ready.
     """
 
     def __init__(
-        self, spec: ReplicaSpec, sockets: list[socket.socket], workers: int, ready: Callable[[], None]
+        self,
+        spec: ReplicaSpec,
+        sockets: list[socket.socket],
+        memory: mmap.mmap,
+        workers: int,
+        ready: Callable[[], None],
     ) -> None:
         self._spec = spec
         self._sockets = sockets
         self._workers = workers
         self._ready = ready
-        self._memory = shared_memory(workers)
+        self._memory = memory
         self._application: Application | None = None
         self._pids: dict[int, int] = {}
         self._born: dict[int, float] = {}

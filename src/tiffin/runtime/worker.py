@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tiffin.errors import TiffinError
 from tiffin.protocol.reply import TEXT, Reply
+from tiffin.runtime import phases
 from tiffin.runtime.application import Application, RouteTable
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.lifecycle import State, after
@@ -115,9 +116,11 @@ class Worker:
         """Load in a thread, so that the worker is alive, and says it is not ready, meanwhile."""
         began = time.monotonic()
         try:
+            phases.start.end("import")
             await _in_thread(self._application.load)
             await self._application.start()
             self._publish()
+            phases.start.end("warm-up" if "load" in phases.start.seconds else "load")
         except TiffinError as error:
             self._failure = error
             hint = f"\nhint: {error.hint}" if error.hint else ""
@@ -131,6 +134,7 @@ class Worker:
         gc.collect()
         gc.freeze()
         self._metrics.loaded(time.monotonic() - began)
+        self._metrics.started(phases.start.seconds)
         self._server.state = after(self._server.state, "loaded")
         log.info("ready after %.2f s", time.monotonic() - began)
         self._on_ready()
