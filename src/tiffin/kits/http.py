@@ -1,10 +1,11 @@
-"""One GET request over a Unix socket: how a parent asks its children for health."""
+"""One request to a child: how a parent asks its replicas and its gateway for health."""
 
 from __future__ import annotations
 
 import asyncio
 import http.client
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -25,11 +26,30 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def get(unix: str, path: str, *, seconds: float = 2.0) -> Answer | None:
-    """The answer; ``None`` when nobody listens or no whole answer came within ``seconds`` a read."""
-    connection = _UnixConnection(unix, seconds)
+def get(endpoint: str, path: str, *, seconds: float = 2.0) -> Answer | None:
+    """The answer; ``None`` when nobody listens or no whole answer came within ``seconds`` a read.
+
+    ``endpoint`` is a Unix socket's path (it has a ``/``), or ``host:port``.
+    """
+    return request("GET", endpoint, path, seconds=seconds)
+
+
+def request(
+    method: str,
+    endpoint: str,
+    path: str,
+    *,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    seconds: float = 2.0,
+) -> Answer | None:
+    """As ``get``, with any method, body and headers."""
+    if "/" in endpoint:
+        connection: http.client.HTTPConnection = _UnixConnection(endpoint, seconds)
+    else:
+        connection = http.client.HTTPConnection(endpoint, timeout=seconds)
     try:
-        connection.request("GET", path)
+        connection.request(method, path, body, dict(headers or {}))
         response = connection.getresponse()
         return Answer(response.status, response.read())
     except (OSError, http.client.HTTPException):
@@ -38,6 +58,6 @@ def get(unix: str, path: str, *, seconds: float = 2.0) -> Answer | None:
         connection.close()
 
 
-async def ask(unix: str, path: str, *, seconds: float = 2.0) -> Answer | None:
+async def ask(endpoint: str, path: str, *, seconds: float = 2.0) -> Answer | None:
     """``get`` in a thread."""
-    return await asyncio.to_thread(get, unix, path, seconds=seconds)
+    return await asyncio.to_thread(get, endpoint, path, seconds=seconds)

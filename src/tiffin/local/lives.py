@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PAUSES_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+FIRST_PAUSES_SECONDS = (1.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 FORGIVEN_AFTER_SECONDS = 60.0
 
 
@@ -22,3 +23,8 @@ class Lives:
     def pause_seconds(self) -> float:
         """How long to wait before the next start: none after the first death, then longer and longer."""
         return PAUSES_SECONDS[min(max(self.deaths - 1, 0), len(PAUSES_SECONDS) - 1)]
+
+    @property
+    def first_pause_seconds(self) -> float:
+        """The same for a process that was never well: nothing is gained by trying it again at once."""
+        return FIRST_PAUSES_SECONDS[min(max(self.deaths - 1, 0), len(FIRST_PAUSES_SECONDS) - 1)]

@@ -56,6 +56,17 @@ class Running(Protocol):
     def exit_code(self) -> int | None:
         """``None`` while it runs; negative is the signal that ended it."""
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether ``is_ready`` has had any answer yet: its imports are done by then."""
+
+    @property
+    def start_seconds(self) -> Mapping[str, float]:
+        """How long parts of its start took, as far as it knows better than who looks from outside.
+
+        By phase: ``fork``, ``import``, ``load``, ``warm-up``.
+        """
+
     async def exited(self) -> int:
         """Wait for its end; the exit code (``processes.UNKNOWN`` when nobody can know it)."""
 

@@ -1,0 +1,55 @@
+"""From an error to the problem that people are shown: a reason in one word, a message, a hint."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from tiffin.errors import (
+    BundleError,
+    MissingExtra,
+    ModelError,
+    PortInUse,
+    ProcessError,
+    ServiceError,
+    SpecError,
+    StorageError,
+    TiffinError,
+)
+from tiffin.plan.state import Problem
+
+FAILURES = (TiffinError, OSError)
+"""What must not end the watch over a process: also a disk that is full now, and may have room again later."""
+
+_REASONS: tuple[tuple[type[TiffinError], str], ...] = (
+    (SpecError, "InvalidSpec"),
+    (StorageError, "FetchFailed"),
+    (ModelError, "ModelLoadFailed"),
+    (ServiceError, "ImportFailed"),
+    (BundleError, "ImageNotFound"),
+    (PortInUse, "PortInUse"),
+    (MissingExtra, "PackageMissing"),
+)
+
+
+def problem_of(error: Exception, *, log: Sequence[str] = ()) -> Problem:
+    """The problem an error is. ``log`` are the last lines of what failed."""
+    hint = getattr(error, "hint", None) or ""
+    if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Problem(reason="DiskFull", message=str(error), hint="make room on the disk", log=tuple(log))
+        return Problem(reason="SystemError", message=str(error), log=tuple(log))
+    return Problem(reason=_reason(error), message=str(error), hint=hint, log=tuple(log))
+
+
+def _reason(error: Exception) -> str:
+    if "no room on the disk" in str(error) or "No space left" in str(error):
+        return "DiskFull"
+    for kind, reason in _REASONS:
+        if isinstance(error, kind):
+            return reason
+    if isinstance(error, ProcessError):
+        if " within " in str(error):
+            return "StartTimeout"
+        return "ModelLoadFailed" if type(error) is not ProcessError else "Crashed"
+    return "Failed"
