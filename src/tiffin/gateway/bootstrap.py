@@ -130,9 +130,20 @@ def local_replies() -> Resource:
         "filter": {"response_flag_filter": {"flags": ["UAEX"]}},
         # The activator cannot say 503: Envoy takes that for a failure to ask, which lets calls go.
         "status_code": 503,
-        "body_format_override": _json(
-            "too many requests wait for a replica to start, or it took too long; try again"
-        ),
+        # Its reason, which is JSON already.
+        "body_format_override": {
+            "text_format_source": {"inline_string": "%LOCAL_REPLY_BODY%"},
+            "content_type": "application/json",
+        },
+    }
+    token = "expected a valid token for this service in the header Authorization: Bearer"
+    # Envoy says 403 to a token for others, as it does to an upgrade.
+    not_for_us = {
+        "filter": {
+            "and_filter": {"filters": [_status(403), _header("authorization"), _header("upgrade", absent=True)]}
+        },
+        "status_code": 401,
+        "body_format_override": _json(token),
     }
     sentences: list[tuple[Any, str]] = [
         (overloaded, "too many requests are waiting; try again"),
@@ -145,7 +156,7 @@ def local_replies() -> Resource:
         (_status(431), "the request's headers are too large or too many"),
         (_status(426), "expected HTTP/1.1 or HTTP/2"),
         (_status(501), "expected a body that is plain or chunked, found another Transfer-Encoding"),
-        (_status(401), "expected a valid token in the header Authorization: Bearer"),
+        (_status(401), token),
         (_status(403), "expected no Upgrade header: only HTTP is served here"),
         (_status(404), "there is nothing at this address"),
         (_status(400), "the request is not valid HTTP, or its path cannot be read without doubt"),
@@ -153,6 +164,7 @@ def local_replies() -> Resource:
     return {
         "mappers": [
             refused,
+            not_for_us,
             *({"filter": found, "body_format_override": _json(sentence)} for found, sentence in sentences),
         ],
         "body_format": _json("%LOCAL_REPLY_BODY%"),
@@ -161,6 +173,10 @@ def local_replies() -> Resource:
 
 def _json(sentence: str) -> Resource:
     return {"json_format": {"error": sentence}, "content_type": "application/json"}
+
+
+def _header(name: str, *, absent: bool = False) -> Resource:
+    return {"header_filter": {"header": {"name": name, "present_match": True, "invert_match": absent}}}
 
 
 def _status(code: int) -> Resource:

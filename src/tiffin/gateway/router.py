@@ -12,7 +12,7 @@ from tiffin.spec import Component, Deployment, Match
 POOL_HEADER = "x-tiffin-pool"
 """Tells the activator which pool a call is for. Of both headers, what callers send is removed."""
 HOLD_HEADER = "x-tiffin-hold"
-"""``check``: may the call go on? 200 says yes; 429 says no, and its ``retry-after`` reaches the caller with a 503.
+"""``check``: may the call go on? 200 says yes; 429 says no, and its headers and JSON reach the caller as 503.
 (A 5xx, or no answer, lets the call go on: Envoy takes both for a failure to ask.) The body is not sent.
 ``stream``: the call itself, whose caller accepts server-sent events; the activator passes it on when there is a
 replica, and keeps the caller entertained until then. Without this header: the call itself, at an endpoint of
