@@ -3,7 +3,8 @@
 Lives here: ``read`` (a path in, deployments out), ``gather`` (the objects they refer to), ``combine`` (several
 that run together), and modules for each dialect: ``tiffin``, ``kserve``, ``seldon``, ``bentoml``. Next door:
 ``spec``, which they all end in. The rule of the place: text in, values out. Nothing here touches the network or
-imports user code, only ``read`` opens files, and every field of a file is honoured, refused by its path, or listed as a warning.
+imports user code, only ``read`` opens files, and every field of a file is honoured, refused by its path, or listed
+as a warning.
 """
 
 from __future__ import annotations

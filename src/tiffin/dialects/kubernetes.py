@@ -69,6 +69,7 @@ def metadata(root: Fields, active: frozenset[str] = frozenset(), *, is_dotted: b
             raise fields.error(field, f"{expected}, found {describe(value)}")
     labels, annotations = fields.text_map("labels"), fields.text_map("annotations")
     fields.accept(*_WRITTEN_BY_THE_SERVER)
+    fields.finish()  # a misspelt namespace is better news than a secret that is not in it
     for field, written in (("labels", labels), ("annotations", annotations)):
         for key in sorted(active & written.keys()):
             fields.reader.warn(child(fields.at(field), key), f"is kept, but {NO_EFFECT}")
@@ -149,6 +150,8 @@ def environment(
         if not _VARIABLE.fullmatch(variable):
             raise entry.error("name", f"expected the name of a variable, found {describe(variable)}")
         value = entry.text("value")
+        entry.accept("valueFrom")
+        entry.finish()
         if entry.raw("valueFrom"):
             source = entry.section("valueFrom")
             referred = _referred(source, namespace, objects)

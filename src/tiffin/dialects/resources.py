@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -76,7 +76,15 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
         return _find(self.service_accounts, namespace, name)
 
 
-_Named = TypeVar("_Named", Runtime, Secret, ServiceAccount, ConfigMap)
+class _HasName(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def namespace(self) -> str: ...
+
+
+_Named = TypeVar("_Named", bound=_HasName)
 
 
 def _find(found: Iterable[_Named], namespace: str, name: str) -> _Named | None:
@@ -84,8 +92,7 @@ def _find(found: Iterable[_Named], namespace: str, name: str) -> _Named | None:
 
 
 def _later(first: Iterable[_Named], second: Iterable[_Named]) -> tuple[_Named, ...]:
-    found: dict[tuple[str, str], _Named] = {(item.namespace, item.name): item for item in (*first, *second)}
-    return tuple(found.values())
+    return tuple({(item.namespace, item.name): item for item in (*first, *second)}.values())
 
 
 # ---- documents

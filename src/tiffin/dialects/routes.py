@@ -42,6 +42,75 @@ def open_inference(name: str) -> tuple[Route, ...]:
     return (Route(path=f"/v2/models/{name}", shared=True), *_shared(exact))
 
 
+def components(name: str, namespace: str, names: Iterable[str]) -> tuple[Route, ...]:
+    """The address of each component by itself: ``/default/iris/-/predictor``.
+
+    It is what the other components of the deployment call.
+    """
+    prefix = f"/{namespace}/{name}/-"
+    return tuple(Route(path=f"{prefix}/{component}", rewrite="/", component=component) for component in names)
+
+
+def kserve(
+    name: str, namespace: str, names: Iterable[str], domain: str = DOMAIN, *, is_internal: bool = False
+) -> tuple[Route, ...]:
+    """All addresses of an InferenceService with these components; ``is_internal``: none for callers outside.
+
+    Its explainer answers ``:explain``. Names inside of a cluster (``iris.default.svc.cluster.local``) work as host
+    names of requests. The hosts of KServe's two address schemes, ``iris.default`` and ``iris-default``, are both
+    there.
+    """
+    names = tuple(names)
+    internal = _inside(name, namespace)
+    explain = f"/v1/models/{name}:explain"
+    found: list[Route] = [Route(path=f"/{namespace}/{name}", rewrite="/"), Route(path="/", hosts=internal)]
+    entries: list[Route] = [Route(path=explain, hosts=internal, exact=True)]
+    if not is_internal:
+        outside, other = hosts(name, namespace, domain), _dashed(name, namespace, domain)
+        found += [Route(path="/", hosts=outside), Route(path="/", hosts=other, shared=True)]
+        found += [route for route in open_inference(name) if route.path != explain]
+        entries += [
+            Route(path=explain, hosts=outside, exact=True),
+            Route(path=explain, hosts=other, exact=True, shared=True),
+            Route(path=explain, exact=True, shared=True),
+        ]
+    if "explainer" in names:
+        entries.append(Route(path=f"/{namespace}/{name}{explain}", exact=True, rewrite=explain))
+        found += [msgspec.structs.replace(route, component="explainer") for route in entries]
+    else:
+        found += [route for route in entries if not route.hosts]
+    for component in names:
+        label = f"{name}-{component}"
+        ways = _inside(label, namespace)
+        if not is_internal:
+            ways += hosts(label, namespace, domain) + _dashed(label, namespace, domain)
+        # Another deployment may be called iris-predictor, and then these are its own.
+        found.append(Route(path="/", hosts=ways, shared=True, component=component))
+    return (*found, *components(name, namespace, names))
+
+
+def tag_hosts(deployment: Deployment, tag: str, domain: str = DOMAIN) -> tuple[str, ...]:
+    """The host names of one tag (``prev``, ``canary``) of a deployment's revisions.
+
+    KServe calls the newest revision ``latest``, and its tags stand before the name of the predictor's service.
+    """
+    labels = [f"{tag}-{deployment.name}"]
+    if deployment.dialect == "kserve":
+        tags = (tag, "latest") if tag == "canary" else (tag,)
+        labels = [f"{each}-{deployment.name}{end}" for each in tags for end in ("", "-predictor")]
+    return tuple(host for label in labels for host in hosts(label, deployment.namespace, domain))
+
+
+def _inside(name: str, namespace: str) -> tuple[str, ...]:
+    """The names of a service in a cluster."""
+    short = f"{name}.{namespace}"
+    return short, f"{short}.svc", f"{short}.svc.cluster.local"
+
+
+def _dashed(name: str, namespace: str, domain: str) -> tuple[str, ...]:
+    return f"{name}-{namespace}.{domain}", f"{name}-{namespace}.localhost"
+
+
 def seldon(name: str, namespace: str) -> tuple[Route, ...]:
     """Seldon's ingress prefix, and its engine's own paths on any host."""
     return (

@@ -6,7 +6,7 @@ import pytest
 from tiffin.dialects import parse, read
 from tiffin.dialects.runtimes import RUNTIMES
 from tiffin.errors import SpecError
-from tiffin.spec import Batching, Resources
+from tiffin.spec import Batching, Logger, Measure, Resources
 
 SAMPLES = Path(__file__).parent / "samples"
 
@@ -65,17 +65,16 @@ def test_every_honoured_field_arrives():
     assert component.environment == {"PREDICT_PROBA": "true", "OMP_NUM_THREADS": "1", "GREETING": "1 thread"}
     assert component.source.method == "predict_proba"
     assert component.source.format_version == "1"
+    assert (found.variant, found.canary_percent) == ("risk", 20.0)
+    assert component.logger == Logger(url="http://message-dumper.default/")
+    assert component.scaling.measures == (Measure(metric="cpu", target=70.0),)
 
 
 def test_every_field_that_is_not_honoured_is_listed():
     (found,) = read(SAMPLES / "kserve_full.yaml")
     predictor = {warning.path.removeprefix("spec.predictor.") for warning in found.warnings}
     assert predictor == {
-        'metadata.annotations["serving.kserve.io/autoscalerClass"]',
         "batcher.maxLatency",
-        "canaryTrafficPercent",
-        "logger",
-        "maxReplicas",
         "model.args[1]",
         "model.env[3].valueFrom",
         "model.ports",
@@ -84,8 +83,6 @@ def test_every_field_that_is_not_honoured_is_listed():
         "model.resources.limits.ephemeral-storage",
         "model.runtimeVersion",
         "nodeSelector",
-        "scaleMetric",
-        "scaleTarget",
         "serviceAccountName",
         "tolerations",
     }
@@ -177,13 +174,86 @@ def test_an_older_form_of_another_format_is_refused_at_its_field(format):
 @pytest.mark.parametrize(
     ("predictor", "spec", "at", "message"),
     [
-        (model(), {"transformer": {"containers": [{}]}}, "spec.transformer", "later version"),
-        (model(), {"explainer": {"art": {}}}, "spec.explainer", "later version"),
-        (model(), {"canary": [{"trafficPercent": 1}]}, "spec.canary", "later version"),
-        ({"containers": [{"image": "x"}]}, {}, "spec.predictor.containers", "custom predictor"),
+        (model(), {"transformer": {"containers": [{}]}}, "spec.transformer.containers[0].image", "required"),
+        (model(), {"transformer": {"minReplicas": 1}}, "spec.transformer.containers", "exactly one of"),
+        (model(), {"explainer": {"art": {}}}, "spec.explainer.art.type", "required"),
+        (model(), {"explainer": {"alibi": {"type": "x"}}}, "spec.explainer.alibi", "no explainer of KServe"),
+        (model(), {"explainer": {"timeout": 1}}, "spec.explainer", "exactly one of [art, containers]"),
+        (model(), {"canary": [{"trafficPercent": 1}]}, "spec.canary[0].predictor", "required"),
+        ({"containers": [{"name": "x"}]}, {}, "spec.predictor.containers[0].image", "required"),
+        (
+            {"containers": [{"image": "x"}, {"image": "y", "name": "y"}]},
+            {},
+            "spec.predictor.containers",
+            "further containers beside the component's own",
+        ),
+        (
+            {"containers": [{"image": "x", "env": [{"name": "PROTOCOL", "value": "v3"}]}]},
+            {},
+            "spec.predictor.containers[0].env",
+            "invalid protocol v3. Must be one of [v1, v2]",
+        ),
+        (
+            model()
+            | {
+                "containers": [
+                    {"name": "transformer-container", "image": "x", "env": [{"name": "STORAGE_URI", "value": "y"}]}
+                ]
+            },
+            {},
+            "spec.predictor.containers[0].env",
+            "storage uri should not be specified in transformer container",
+        ),
         (model() | {"containers": [{"image": "x"}]}, {}, "spec.predictor.containers", "further containers"),
         (model() | {"workerSpec": {"size": 2}}, {}, "spec.predictor.workerSpec", "later version"),
-        (model() | {"storageUris": [{"uri": "x"}]}, {}, "spec.predictor.storageUris", "later version"),
+        (
+            model() | {"storageUris": [{"uri": "x"}]},
+            {},
+            "spec.predictor.storageUris",
+            "Setting both StorageURI and StorageURIs is not supported.",
+        ),
+        (
+            model(storageUri=None) | {"storageUris": [{"uri": "x", "mountPath": "/mnt/other"}]},
+            {},
+            "spec.predictor.storageUris",
+            "later version",
+        ),
+        (
+            model(storageUri=None) | {"storageUris": [{"uri": "x", "mountPath": "models"}]},
+            {},
+            "spec.predictor.storageUris[0].mountPath",
+            "storage path must be absolute: models",
+        ),
+        (
+            model(storageUri=None) | {"storageUris": [{"uri": "x", "mountPath": "/a/../b"}]},
+            {},
+            "spec.predictor.storageUris[0].mountPath",
+            "cannot contain '..'",
+        ),
+        (
+            {
+                "containers": [{"image": "x"}],
+                "storageUris": [{"uri": "x", "mountPath": "/a"}, {"uri": "y", "mountPath": "/b"}],
+            },
+            {},
+            "spec.predictor.storageUris",
+            "storage paths must have a common parent directory. Current paths: [/a /b]",
+        ),
+        (model() | {"canaryTrafficPercent": 101}, {}, "spec.predictor.canaryTrafficPercent", "0 to 100"),
+        (model() | {"logger": {"mode": "none"}}, {}, "spec.predictor.logger.mode", "invalid logger type"),
+        (
+            model() | {"logger": {"storage": {"path": "x"}}},
+            {},
+            "spec.predictor.logger.storage",
+            "invalid logger storage configuration",
+        ),
+        (model(name="other"), {}, "spec.predictor.model.name", "not allowed in standard predictor"),
+        (
+            model("onnx", protocolVersion="v2", storageUri="m.pkl"),
+            {},
+            "spec.predictor.model.storageUri",
+            "'.onnx'",
+        ),
         (model() | {"sklearn": {}}, {}, "spec.predictor", "exactly one of"),
         ({}, {}, "spec.predictor", "exactly one of"),
         ({"sklern": {"storageUri": "x"}}, {}, "spec.predictor.sklern", 'did you mean "sklearn"?'),
@@ -203,8 +273,43 @@ def test_an_older_form_of_another_format_is_refused_at_its_field(format):
         ),
         (model() | {"timeout": 0}, {}, "spec.predictor.timeout", "expected more than 0"),
         (model() | {"name": "A"}, {}, "spec.predictor.name", "expected a name"),
-        (model(storage={"key": "x"}), {}, "spec.predictor.model.storage", "later version"),
+        (
+            model(storage={"key": "x"}),
+            {},
+            "spec.predictor.model.storage",
+            "is not supported",
+        ),
+        (
+            model(storageUri=None, storage={"key": "x"}),
+            {},
+            "spec.predictor.model.storage.key",
+            "can't read storage secret storage-config",
+        ),
+        (
+            model(storageUri=None, storage={"path": "x"}),
+            {},
+            "spec.predictor.model.storage",
+            "unable to determine storage type",
+        ),
+        (
+            model(storageUri=None, storage={"path": "x", "parameters": {"type": "ftp"}}),
+            {},
+            "spec.predictor.model.storage.parameters",
+            "storage.spec.type [ftp] is not supported",
+        ),
+        (
+            model(storageUri=None, storage={"path": "x", "parameters": {"type": "s3"}}),
+            {},
+            "spec.predictor.model.storage.parameters",
+            "format [s3] requires a bucket but one wasn't found in storage data or parameters",
+        ),
         (model(confidential={"enabled": True}), {}, "spec.predictor.model.confidential", "later version"),
+        (
+            model(storageUri=None, confidential={"enabled": True}),
+            {},
+            "spec.predictor.model.confidential",
+            "confidential model serving requires storageUri to be set",
+        ),
         (model(storageUri=None), {}, "spec.predictor.model.storageUri", "required"),
         (
             model(storageUri="pvc://c/m"),
@@ -286,10 +391,10 @@ def test_workers_come_from_the_arguments(args, workers):
     assert one(isvc(model(args=args))).components[0].workers == workers
 
 
-def test_scaling_to_zero_keeps_one_replica_and_says_so():
+def test_scaling_to_zero_means_zero():
     found = one(isvc(model() | {"minReplicas": 0, "maxReplicas": 1}))
-    assert found.components[0].replicas == 1
-    assert [warning.path for warning in found.warnings] == ["spec.predictor.minReplicas"]
+    assert (found.components[0].scaling.min_replicas, found.components[0].scaling.max_replicas) == (0, 1)
+    assert found.warnings == ()
 
 
 def test_limits_alone_are_what_a_replica_asks_for():

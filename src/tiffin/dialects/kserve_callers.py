@@ -1,0 +1,99 @@
+"""The transformer and the explainer of an InferenceService: programs that call the predictor."""
+
+from __future__ import annotations
+
+import msgspec
+
+from tiffin.dialects import (
+    kserve_component,
+    kserve_containers,
+    kserve_credentials,
+    kserve_predictor,
+    kserve_storage,
+)
+from tiffin.dialects.fields import LATER, NO_EFFECT, Fields
+from tiffin.dialects.kserve_component import Extension
+from tiffin.dialects.kserve_context import Context
+from tiffin.dialects.kserve_predictor import POD_FIELDS
+from tiffin.dialects.kserve_storage import MOUNT
+from tiffin.spec import Artefact, Component
+
+_ART_IMAGE = "kserve/art-explainer"
+_REMOVED = ("alibi", "aix", "aif")
+
+
+def transformer(fields: Fields, context: Context, predictor_percent: float | None) -> Component:
+    """``spec.transformer``."""
+    extension = _extension(fields, context, predictor_percent)
+    return _program(fields, "transformer", extension, context)
+
+
+def explainer(fields: Fields, context: Context, predictor_percent: float | None) -> Component:
+    """``spec.explainer``: one of KServe's own, ``art``, or containers."""
+    for name in _REMOVED:
+        fields.refuse(name, "is no explainer of KServe any more", "write it as containers")
+    extension = _extension(fields, context, predictor_percent)
+    fields.accept("art")
+    if not fields.has("art"):
+        return _program(fields, "explainer", extension, context)
+    if fields.value.get("containers"):
+        message = "exactly one of [art, containers] must be specified in ExplainerSpec, found both"
+        raise fields.error("", message)
+    _pod(fields)
+    return _art(fields.section("art"), fields, extension, context)
+
+
+def _extension(fields: Fields, context: Context, predictor_percent: float | None) -> Extension:
+    extension = kserve_component.extension(fields, context)
+    percent = extension.canary_percent
+    if percent is not None and percent != predictor_percent:
+        fields.warn("canaryTrafficPercent", "has no effect: the predictor's splits the calls of all components")
+    return extension
+
+
+def _pod(fields: Fields) -> None:
+    fields.ignore(POD_FIELDS, NO_EFFECT)
+    fields.ignore(("storageContainerName",), NO_EFFECT)
+    fields.accept("serviceAccount", "serviceAccountName", "storageUris")
+
+
+def _program(fields: Fields, name: str, extension: Extension, context: Context) -> Component:
+    found = kserve_containers.listed(fields)
+    _pod(fields)
+    fields.finish()
+    if found.main is None:
+        fields.miss("containers")
+        one = "[art, containers]" if name == "explainer" else "[containers]"
+        message = f"exactly one of {one} must be specified in {name.capitalize()}Spec"
+        raise fields.error("" if name == "explainer" else "containers", message)
+    if found.transformer is not None:
+        raise fields.error("containers", f"further containers beside the component's own {LATER}")
+    container = kserve_containers.read(found.main, context)
+    kserve_containers.need_image(found.main, container)
+    container, artefacts, credentials = kserve_predictor.stored(found.main, container, fields, context)
+    container = kserve_containers.calling_predictor(container, context)
+    wanted = kserve_containers.usual_arguments(context, extension.concurrency)
+    container = kserve_containers.with_arguments(container, wanted)
+    source, environment = kserve_containers.source(container, context, artefacts, credentials)
+    return extension.component(name, source, environment, container.resources, calls="predictor")
+
+
+def _art(art: Fields, component: Fields, extension: Extension, context: Context) -> Component:
+    """KServe's explainer with the Adversarial Robustness Toolbox, in its container."""
+    art.text("type", required=True, choices=("SquareAttack",))
+    own = kserve_containers.read(art, context)
+    art.refuse("storage", f"credentials by `storage` {LATER} for explainers", "write storageUri")
+    uri, version, config = art.text("storageUri"), art.text("runtimeVersion"), art.text_map("config")
+    artefacts = kserve_storage.mounts(component, context, uri)
+    if uri:
+        artefacts = {MOUNT: Artefact(uri=kserve_storage.check(art, "storageUri", uri), base=context.base)}
+    wanted = kserve_containers.usual_arguments(context, extension.concurrency)
+    if uri:
+        wanted["--storage_uri"] = MOUNT
+    wanted["--adversary_type"] = art.text("type")
+    wanted |= {f"--{key}": config[key] for key in sorted(config)}
+    container = msgspec.structs.replace(own, image=own.image or f"{_ART_IMAGE}:{version or 'latest'}")
+    container = kserve_containers.with_arguments(kserve_containers.calling_predictor(container, context), wanted)
+    credentials = kserve_credentials.of_account(component, context)
+    source, environment = kserve_containers.source(container, context, artefacts, credentials)
+    return extension.component("explainer", source, environment, container.resources, calls="predictor")

@@ -1,0 +1,304 @@
+"""The predictor of an InferenceService: a saved model, a model in a runtime's container, or a container."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from tiffin.dialects import (
+    kserve_component,
+    kserve_containers,
+    kserve_credentials,
+    kserve_storage,
+    kubernetes,
+    runtimes,
+)
+from tiffin.dialects.documents import child
+from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, describe
+from tiffin.dialects.kserve_component import Extension
+from tiffin.dialects.kserve_context import FORMAT, NAME, Context
+from tiffin.dialects.kserve_storage import MOUNT
+from tiffin.dialects.kubernetes import Container
+from tiffin.dialects.runtimes import LOADED, MAIN, Runtime
+from tiffin.spec import Artefact, Batching, Component, ModelSource
+from tiffin.spec.deployment import Protocol
+
+LEGACY = ("sklearn", "xgboost", "tensorflow", "pytorch", "triton", "onnx", "huggingface", "pmml", "lightgbm",
+          "paddle")  # fmt: skip
+POD_FIELDS = tuple(name for name in kubernetes.POD_FIELDS if name not in ("serviceAccount", "serviceAccountName"))
+_ON_V2 = ("triton", "vLLM")
+
+
+class Predictor(msgspec.Struct, frozen=True, kw_only=True):
+    """``transformer`` is the one that is written among the predictor's own containers.
+
+    ``runtime`` is the one that KServe would choose, ``format`` what is written as the model's.
+    """
+
+    name: str
+    component: Component
+    transformer: Component | None
+    protocol: Protocol
+    canary_percent: float | None
+    runtime: Runtime | None = None
+    format: str = ""
+
+
+def read(fields: Fields, context: Context) -> Predictor:
+    """``spec.predictor``, or the same thing in ``spec.canary[]``."""
+    name = fields.text("name")
+    if name and not NAME.fullmatch(name):
+        raise fields.error("name", f"expected a name that matches {NAME.pattern}, found {describe(name)}")
+    extension = kserve_component.extension(fields, context)
+    fields.refuse("workerSpec", f"a model over several machines {LATER}")
+    fields.ignore(("storageContainerName",), NO_EFFECT)
+    kind = _implementation(fields)
+    containers = kserve_containers.listed(fields, has_model=bool(kind))
+    fields.ignore(POD_FIELDS, NO_EFFECT)
+    fields.accept("serviceAccount", "serviceAccountName", "storageUris")
+    fields.finish()
+    runtime, format = None, ""
+    if kind:
+        model = fields.section(kind)
+        component, protocol, runtime, format = _model(
+            model, fields, "" if kind == "model" else kind, extension, context
+        )
+    elif containers.main is not None:
+        component, protocol = _custom(containers.main, fields, extension, context)
+    else:
+        raise fields.error("containers", f'expected a container beside the transformer, named "{MAIN}"')
+    transformer = None
+    if containers.transformer is not None:
+        transformer = _collocated(containers.transformer, extension, context)
+    return Predictor(
+        name=name,
+        component=component,
+        transformer=transformer,
+        protocol=protocol,
+        canary_percent=extension.canary_percent,
+        runtime=runtime,
+        format=format,
+    )
+
+
+def _implementation(fields: Fields) -> str:
+    """The field that says what the predictor is: ``model``, a format's name, or nothing for ``containers``."""
+    names = ("model", *LEGACY)
+    fields.known.update((*names, "containers", "storageUris", *kubernetes.POD_FIELDS))
+    found = [name for name in names if fields.value.get(name) is not None]
+    if len(found) == 1:
+        return found[0]
+    if not found and fields.value.get("containers"):
+        return ""
+    fields.finish()  # a misspelt implementation is better news than a missing one
+    beside = f", found {' and '.join(found)}" if found else ""
+    message = f"exactly one of [{', '.join(names)}, containers] must be specified in PredictorSpec{beside}"
+    raise fields.error("", message)
+
+
+# ---- models
+
+
+def _model(
+    fields: Fields, component: Fields, legacy: str, extension: Extension, context: Context
+) -> tuple[Component, Protocol, Runtime, str]:
+    version = ""
+    if legacy:
+        format, format_path = legacy, fields.path
+    else:
+        described = fields.section("modelFormat")
+        format, format_path = described.text("name", required=True), described.at("name")
+        version = described.text("version")
+        described.finish()
+    protocol = _protocol_version(fields, format, legacy)
+    runtime = _runtime(fields, format, version, protocol, format_path, legacy, context)
+    is_loaded = format in LOADED and runtime.is_replaced
+    if not is_loaded and runtime.container is None:
+        message = f"models of the format {describe(format)} are not served by this version of Tiffin"
+        hint = f"it loads {', '.join(LOADED)} itself; others are served by a ServingRuntime with a container"
+        raise fields.reader.error(format_path, message, hint)
+    if protocol.startswith("grpc"):
+        raise fields.error("protocolVersion", f"gRPC {LATER}", "write protocolVersion: v2 to serve it over HTTP")
+    protocol = protocol or runtime.first_protocol
+    if protocol.startswith("grpc"):
+        message = f"its runtime {runtime.name} speaks gRPC only, which {LATER}"
+        raise fields.reader.error(format_path, message)
+    artefacts, credentials = kserve_storage.of_model(fields, component, context)
+    wire: Protocol = "open-inference" if protocol == "v2" else "kserve-v1"
+    if fields.text("name") not in ("", MAIN):
+        raise fields.error("name", "the 'name' field is not allowed in standard predictor")
+    if is_loaded:
+        found = _loaded(fields, format, version, artefacts, credentials, extension, context)
+    else:
+        found = _contained(fields, format, runtime, artefacts, credentials, extension, context)
+    return found, wire, runtime, format
+
+
+def _protocol_version(fields: Fields, format: str, legacy: str) -> str:
+    protocol = fields.text("protocolVersion")
+    fields.miss("protocolVersion")
+    if protocol and protocol not in runtimes.RANKED:
+        raise fields.error(
+            "protocolVersion", f"invalid protocol {protocol}. Must be one of [v1, v2, grpc-v1, grpc-v2]"
+        )
+    if not protocol and (legacy in ("triton", "onnx", "huggingface") or format in _ON_V2):
+        return "v2"
+    return protocol
+
+
+def _runtime(
+    fields: Fields, format: str, version: str, protocol: str, format_path: str, legacy: str, context: Context
+) -> Runtime:
+    name = "" if legacy else fields.text("runtime")
+    known = context.runtimes
+    try:
+        return runtimes.choose(
+            known, namespace=context.namespace, format=format, version=version, protocol=protocol, runtime=name
+        )
+    except runtimes.NotFound as problem:
+        at = fields.at("runtime") if name else format_path
+        hint = runtimes.advice(known, context.namespace, format, version, protocol)
+        if problem.reason == "RuntimeNotRecognized":
+            near = [each.name for each in known if each.namespace in ("", context.namespace)]
+            hint = "the runtimes are " + ", ".join(near)
+        raise fields.reader.error(at, str(problem), hint) from None
+
+
+def _loaded(
+    fields: Fields,
+    format: str,
+    version: str,
+    artefacts: dict[str, Artefact],
+    credentials: dict[str, str],
+    extension: Extension,
+    context: Context,
+) -> Component:
+    """A saved model that Tiffin loads itself, whatever container the runtime has."""
+    if not artefacts:
+        raise fields.error("storageUri", "required, found nothing")
+    if list(artefacts) != [MOUNT]:
+        at = child(fields.path.rpartition(".")[0], "storageUris")
+        message = f"a saved model is one artefact, at {MOUNT}; several {LATER}"
+        raise fields.reader.error(at, message, "write model.storageUri instead")
+    if format == "onnx" and not artefacts[MOUNT].uri.startswith(("http://", "https://")):
+        _check_onnx(fields, artefacts[MOUNT].uri)
+    workers = _arguments(fields)
+    environment = kubernetes.environment(fields, namespace=context.namespace, objects=context.resources)
+    if "PYTHONPATH" in environment:
+        raise fields.error("env", "the variable PYTHONPATH may not be set here")
+    probabilities = format == "sklearn" and environment.get("PREDICT_PROBA", "").lower() == "true"
+    source = ModelSource(
+        artefact=artefacts[MOUNT],
+        format=format,
+        format_version=version,
+        method="predict_proba" if probabilities else "predict",
+        credentials=credentials,
+    )
+    resources = kubernetes.resources(fields)
+    fields.ignore(("image", "runtimeVersion"), "has no effect: Tiffin loads the model itself")
+    fields.ignore([name for name in kubernetes.CONTAINER_FIELDS if name != "args"], NO_EFFECT)
+    return extension.component("predictor", source, environment, resources, workers=workers)
+
+
+def _check_onnx(fields: Fields, uri: str) -> None:
+    suffix = re.search(r"\.[^./]*$", uri)
+    if suffix and suffix[0] != ".onnx" and fields.has("storageUri"):
+        message = f"expected storageUri file extension: '.onnx' but got '{suffix[0]}'"
+        raise fields.error("storageUri", message)
+
+
+def _arguments(fields: Fields) -> int:
+    """``args``: ``--workers`` is honoured; any other argument was meant for the runtime's own program."""
+    arguments = list(fields.texts("args"))
+    workers = 1
+    index = 0
+    while index < len(arguments):
+        at = child(fields.at("args"), index)
+        name, separator, value = arguments[index].partition("=")
+        if name == "--workers" and not separator and index + 1 < len(arguments):
+            index += 1
+            value = arguments[index]
+        if name != "--workers":
+            fields.reader.warn(at, f"{describe(arguments[index])} {NO_EFFECT}")
+        elif not re.fullmatch(r"[1-9][0-9]{0,3}", value):
+            raise fields.reader.error(at, f"expected --workers=N with N from 1 to 9999, found {describe(value)}")
+        else:
+            workers = int(value)
+        index += 1
+    return workers
+
+
+def _contained(
+    fields: Fields,
+    format: str,
+    runtime: Runtime,
+    artefacts: dict[str, Artefact],
+    credentials: dict[str, str],
+    extension: Extension,
+    context: Context,
+) -> Component:
+    """A model in the container of a runtime somebody wrote."""
+    assert runtime.container is not None
+    own = kserve_containers.read(fields, context)
+    image = own.image or kserve_containers.with_version(runtime.container.image, fields.text("runtimeVersion"))
+    container = kserve_containers.merged(runtime.container, msgspec.structs.replace(own, image=image))
+    annotations = runtime.annotations | {FORMAT: format} | context.annotations
+    labels = runtime.labels | context.labels
+    known = msgspec.structs.replace(context, annotations=annotations, labels=labels)
+    container = kserve_containers.filled(
+        container,
+        known,
+        lambda message: fields.error("", f"the container of the runtime {runtime.name} cannot be made: {message}"),
+    )
+    if not container.image:
+        raise fields.error("image", f"the runtime {runtime.name} names no image")
+    source, environment = kserve_containers.source(container, context, artefacts, credentials)
+    return extension.component("predictor", source, environment, container.resources)
+
+
+# ---- containers
+
+
+def _custom(
+    fields: Fields, component: Fields, extension: Extension, context: Context
+) -> tuple[Component, Protocol]:
+    container = kserve_containers.read(fields, context)
+    kserve_containers.need_image(fields, container)
+    protocol = container.environment.get("PROTOCOL", "v1")
+    if protocol not in ("v1", "v2"):
+        message = f"invalid protocol {protocol}. Must be one of [v1, v2]"
+        raise fields.error("env", message)
+    container, artefacts, credentials = stored(fields, container, component, context)
+    source, environment = kserve_containers.source(container, context, artefacts, credentials)
+    found = extension.component("predictor", source, environment, container.resources)
+    return found, "open-inference" if protocol == "v2" else "kserve-v1"
+
+
+def stored(
+    fields: Fields, container: Container, component: Fields, context: Context
+) -> tuple[Container, dict[str, Artefact], dict[str, str]]:
+    """A container with what its ``STORAGE_URI``, or the component's ``storageUris``, bring: the variable then says
+    where the files are.
+    """
+    credentials = kserve_credentials.of_account(component, context)
+    uri = container.environment.get("STORAGE_URI", "")
+    artefacts = kserve_storage.mounts(component, context, uri)
+    if uri:
+        artefacts = {MOUNT: Artefact(uri=kserve_storage.check(fields, "env", uri), base=context.base)}
+        container = msgspec.structs.replace(container, environment={**container.environment, "STORAGE_URI": MOUNT})
+    return container, artefacts, credentials
+
+
+def _collocated(fields: Fields, extension: Extension, context: Context) -> Component:
+    """A transformer among the predictor's containers: a component of its own here, with the same scaling."""
+    container = kserve_containers.read(fields, context)
+    kserve_containers.need_image(fields, container)
+    if "STORAGE_URI" in container.environment:
+        raise fields.error("env", "storage uri should not be specified in transformer container")
+    container = kserve_containers.calling_predictor(container, context)
+    wanted = kserve_containers.usual_arguments(context, None)
+    container = kserve_containers.with_arguments(container, wanted)
+    source, environment = kserve_containers.source(container, context, {}, {})
+    plain = msgspec.structs.replace(extension, logger=None, batching=Batching())
+    return plain.component("transformer", source, environment, container.resources, calls="predictor")
