@@ -15,9 +15,10 @@ from tiffin.dialects import routes, sources
 from tiffin.dialects.combining import combine
 from tiffin.dialects.resources import Resources
 from tiffin.dialects.sources import gather, parse
+from tiffin.dialects.statuses import native_status
 from tiffin.spec import Deployment
 
-__all__ = ["Resources", "combine", "gather", "parse", "read"]
+__all__ = ["Resources", "combine", "gather", "native_status", "parse", "read"]
 
 
 def read(path: Path, *, domain: str = routes.DOMAIN, resources: Resources | None = None) -> list[Deployment]:

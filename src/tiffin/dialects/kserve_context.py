@@ -39,7 +39,7 @@ WITHOUT_EFFECT = frozenset(
 )  # fmt: skip
 """Annotations by which KServe does otherwise, and Tiffin does not."""
 
-_VISIBILITY = ("networking.kserve.io/visibility", "networking.knative.dev/visibility")
+VISIBILITY = ("networking.kserve.io/visibility", "networking.knative.dev/visibility")
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +65,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_internal(self) -> bool:
         """Whether callers outside of the cluster have no address."""
-        return any(self.labels.get(label) == "cluster-local" for label in _VISIBILITY)
+        return any(self.labels.get(label) == "cluster-local" for label in VISIBILITY)
 
 
 def read(root: Fields, metadata: Metadata, base: str, resources: Resources) -> Context:
