@@ -6,6 +6,7 @@
 --reload DIRECTORY    restart on every change below the directory
 --zygote SOCKET       be no replica, but fork some when told to; with
 --warm FORMAT         what is imported before: sklearn, xgboost, lightgbm or onnx
+--orders DIRECTORY    where the files of all orders are; no others are read
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--announce", action="store_true")
     parser.add_argument("--reload", type=Path)
     parser.add_argument("--warm", choices=("sklearn", "xgboost", "lightgbm", "onnx"), default="sklearn")
+    parser.add_argument("--orders", default="/")
     options = parser.parse_args(arguments)
     if options.zygote is not None:
         _install_logs()
         from tiffin.runtime import zygote
 
-        return zygote.run(options.zygote, options.warm)
+        return zygote.run(options.zygote, options.warm, options.orders)
     if options.replica is not None:
         return run_file(options.replica, announce=options.announce, directory=options.reload)
     _install_logs()

@@ -86,8 +86,11 @@ class _Client:
     said: bytes = b""
 
 
-def run(path: str, format: str) -> int:
-    """Import, listen at ``path``, fork what is ordered; returns when the client has gone or it is told to stop."""
+def run(path: str, format: str, orders: str = "/") -> int:
+    """Import, listen at ``path``, fork what is ordered; returns when the client has gone or it is told to stop.
+
+    Only files below ``orders`` are obeyed.
+    """
     _import(format)
     threads = _threads()
     if threads > 1:
@@ -95,7 +98,7 @@ def run(path: str, format: str) -> int:
         return COULD_NOT_START
     gc.collect()
     gc.freeze()  # Forks then do not write to the pages they share with this process.
-    return Zygote(path).run()
+    return Zygote(path, orders).run()
 
 
 def _import(format: str) -> None:
@@ -117,8 +120,9 @@ def _threads() -> int:
 class Zygote:
     """Listens, forks, and tells of ends. One thread, one loop."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, orders: str) -> None:
         self._path = path
+        self._directory = Path(orders).resolve()
         self._parent = os.getppid()
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._client: _Client | None = None
@@ -204,10 +208,12 @@ class Zygote:
     def _obey(self, line: bytes) -> None:
         try:
             order = Order.read(line)
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError) as error:
             self._tell(file="", error=f"expected an order, found {line[:100]!r}: {error}")
             return
         try:
+            if not Path(order.file).resolve().is_relative_to(self._directory):
+                raise PermissionError(f"{order.file} is not below {self._directory}")
             pid = self._fork(order)
         except OSError as error:
             self._tell(file=order.file, error=str(error))
@@ -305,16 +311,15 @@ class Order:
 
     @classmethod
     def read(cls, line: bytes) -> Order:
-        """Raises ValueError, TypeError or KeyError."""
+        """Raises ValueError or TypeError."""
         fields = json.loads(line)
+        if not isinstance(fields, dict) or not isinstance(fields.get("environment", {}), dict):
+            raise TypeError("it is no object with an environment")
+        file, log, directory = (fields.get(name, "") for name in ("file", "log", "directory"))
+        if not all(isinstance(text, str) for text in (file, log, directory)) or not (file and log):
+            raise ValueError("it names no file and log")
         environment = {str(name): str(value) for name, value in fields.get("environment", {}).items()}
-        return cls(
-            str(fields["file"]),
-            str(fields["log"]),
-            str(fields.get("directory") or ""),
-            environment,
-            int(fields.get("threads") or 1),
-        )
+        return cls(file, log, directory, environment, int(fields.get("threads", 1)))
 
 
 def is_own(connection: socket.socket) -> bool:
