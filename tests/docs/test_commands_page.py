@@ -28,7 +28,7 @@ def options(entry: Entry) -> set[str]:
 @pytest.mark.parametrize("entry", COMMANDS, ids=lambda entry: entry.name)
 def test_a_section_lists_exactly_the_options_of_its_command(entry: Entry) -> None:
     assert section(entry.name), f"there is no section for tiffin {entry.name}"
-    named = set(re.findall(r"`(--?[a-z][a-z-]*)`", section(entry.name)))
+    named = set(re.findall(r"`(--?[A-Za-z][a-z-]*)`", section(entry.name)))
     assert named == options(entry) - {"--help", "-h"}
 
 

@@ -1,12 +1,13 @@
-"""``tiffin list``, ``tiffin get`` and ``tiffin delete``: the local bundle store."""
+"""``tiffin bundles`` and ``tiffin list``: the local bundle store. ``get`` and ``delete`` lead here for a tag."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from tiffin.cli import output
+from tiffin.cli.rendering import size, table
 
 if TYPE_CHECKING:
     from tiffin.bundle import BundleStore
@@ -17,6 +18,32 @@ def _store() -> BundleStore:
     from tiffin.kits import paths
 
     return BundleStore(paths.data_directory().bundles)
+
+
+def bundles(
+    action: Annotated[Literal["list", "get", "delete"], typer.Argument(help="What to do.")] = "list",
+    tags: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TAG...]", help="name:version, a name, or the start of a digest."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List, show and delete bundles.
+
+    `tiffin list`, `tiffin get TAG` and `tiffin delete TAG` do the same.
+    """
+    from tiffin.errors import SpecError
+
+    given = tags or []
+    if action == "list" and len(given) <= 1:
+        list_bundles(given[0] if given else "", as_json)
+    elif action == "list" or not given:
+        raise SpecError("expected one name" if given else "expected a tag", hint="`tiffin list` lists the tags")
+    elif action == "get":
+        for tag in given:
+            show(tag, as_json=as_json)
+    else:
+        remove(given, as_json=as_json)
 
 
 def list_bundles(
@@ -33,17 +60,23 @@ def list_bundles(
             "there are no bundles yet; `tiffin build` makes one" if not name else f"there is no bundle {name}"
         )
         return
-    rows = [("TAG", "KIND", "TARGET", "SIZE", "CREATED", "DIGEST")]
-    rows += [(t.tag, t.kind, t.target, _size(t.size), t.created, t.digest[:12]) for t in found]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    rows = [(t.tag, t.kind, t.target, size(t.size), t.created, t.digest[:12]) for t in found]
+    for line in table(("TAG", "KIND", "TARGET", "SIZE", "CREATED", "DIGEST"), rows):
+        print(line)
 
 
-def get_bundle(
-    tag: Annotated[str, typer.Argument(help="name:version, a name, or the start of a digest.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def is_there(name: str) -> bool:
+    """Whether the store has a bundle of that tag or name."""
+    from tiffin.errors import BundleError
+
+    try:
+        _store().get(name)
+    except BundleError:
+        return False
+    return True
+
+
+def show(tag: str, *, as_json: bool) -> None:
     """Show one bundle, after checking that its files are the ones that were built."""
     bundle = _store().get(tag)
     manifest = bundle.manifest
@@ -63,15 +96,12 @@ def get_bundle(
     print(f"target  {manifest.target}")
     print(f"python  {manifest.python}")
     print(f"path    {bundle.path}")
-    print(f"files   {len(manifest.files)}, {_size(manifest.size)}")
+    print(f"files   {len(manifest.files)}, {size(manifest.size)}")
     for file in manifest.files:
         print(f"        {file.path}{' -> ' + file.link if file.link else ''}")
 
 
-def delete_bundle(
-    tags: Annotated[list[str], typer.Argument(help="One or more of name:version.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
+def remove(tags: list[str], *, as_json: bool) -> None:
     """Delete tags from the local store, and the bundles no other tag leads to."""
     store = _store()
     deleted = [{"tag": tag, "content": store.delete(tag)} for tag in tags]
@@ -80,12 +110,3 @@ def delete_bundle(
         return
     for item in deleted:
         print(f"deleted {item['tag']}{'' if item['content'] else '; its content has another tag'}")
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"

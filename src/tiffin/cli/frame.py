@@ -111,13 +111,19 @@ def _misused(message: str, hint: str) -> int:
 
 def _help() -> str:
     width = max(len(entry.name) for entry in table.COMMANDS)
-    commands = "\n".join(f"  {entry.name:<{width}}  {entry.help}" for entry in table.COMMANDS)
+    groups = dict.fromkeys(entry.group for entry in table.COMMANDS)
+    commands = "\n\n".join(
+        "\n".join(
+            [f"{group}:"]
+            + [f"  {entry.name:<{width}}  {entry.help}" for entry in table.COMMANDS if entry.group == group]
+        )
+        for group in groups
+    )
     return f"""\
 Usage: tiffin [--debug] COMMAND ...
 
 Serve machine-learning models; KServe, Seldon and BentoML files are read unchanged.
 
-Commands:
 {commands}
 
 Options:

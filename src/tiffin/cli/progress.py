@@ -1,0 +1,68 @@
+"""What to tell while somebody waits for deployments: lines that read well without colour or terminal. Pure."""
+
+from __future__ import annotations
+
+from tiffin.cli.describing import phases
+from tiffin.plan.objects import Object
+from tiffin.plan.state import ReplicaStatus, RevisionStatus
+
+
+def said(before: Object | None, after: Object) -> list[str]:
+    """What is new for somebody who waits, each as ``default/iris: ...``."""
+    old, new = (before.status if before else None), after.status
+    lines: list[str] = []
+    revisions = {revision.name: revision for revision in old.revisions} if old else {}
+    for revision in new.revisions:
+        lines += _revision(revisions.get(revision.name), revision)
+    replicas = {replica.name: replica for replica in old.replicas} if old else {}
+    for replica in new.replicas:
+        lines += _replica(replicas.get(replica.name), replica)
+    was = old.condition("Ready") if old else None
+    now = new.condition("Ready")
+    if now is not None and now.status != "True" and now.message and (was is None or was.message != now.message):
+        told = any(now.message in line for line in lines)
+        if not told:
+            lines.append(now.message)
+    key = f"{after.metadata.namespace}/{after.metadata.name}"
+    return [f"{key}: {line}" for line in lines]
+
+
+def _revision(before: RevisionStatus | None, after: RevisionStatus) -> list[str]:
+    lines = []
+    if before is None or before.phase != after.phase:
+        what = {
+            "Pending": "waits for its turn",
+            "Fetching": "fetches its model",
+            "Starting": "starts its replicas",
+            "Ready": "is ready",
+            "Idle": "is ready, with no replica while nobody calls",
+            "Failed": "failed",
+        }[after.phase]
+        # What was ready before anybody waited is no news.
+        if before is not None or after.phase not in ("Ready", "Idle"):
+            lines.append(f"{after.name} {what}")
+    if after.problem and (before is None or before.problem != after.problem):
+        lines.append(f"{after.name}: {after.problem.message}")
+    return lines
+
+
+def _replica(before: ReplicaStatus | None, after: ReplicaStatus) -> list[str]:
+    lines = []
+    if before is None or before.phase != after.phase:
+        match after.phase:
+            case "Starting":
+                lines.append(f"{after.name} starts" + (f" (pid {after.pid})" if after.pid else ""))
+            case "Ready" if before is not None:
+                took = f" after {phases(after.start_seconds)}" if after.start_seconds else ""
+                lines.append(f"{after.name} is ready{took}")
+            case "CrashLoopBackOff":
+                lines.append(f"{after.name} keeps ending; started again later ({after.restarts} restarts so far)")
+            case "Failed":
+                lines.append(f"{after.name} failed")
+            case "Pending":
+                lines.append(f"{after.name} waits")
+            case _:
+                pass
+    if after.problem and (before is None or before.problem != after.problem):
+        lines.append(f"{after.name}: {after.problem.message}")
+    return lines
