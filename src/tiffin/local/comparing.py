@@ -94,7 +94,7 @@ def _tensors(outputs: list[Any], data: bytes, offset: int | None) -> dict[str, A
     at = offset if offset is not None else len(data)
     tensors: dict[str, Any] = {}
     for index, output in enumerate(outputs):
-        size = output.get("parameters", {}).get("binary_data_size")
+        size = (output.get("parameters") or {}).get("binary_data_size")
         if size is None:
             elements = list(_flat(output.get("data", [])))
         else:

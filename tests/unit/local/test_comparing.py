@@ -70,6 +70,11 @@ def paths(one: Any, other: Any, tolerance: float = 1e-6) -> list[str]:
             {"outputs": [{"name": "a", "shape": [1, 2], "datatype": "FP32", "data": [1.0, 2.0]}]},
             id="nested and flat tensors",
         ),
+        pytest.param(
+            {"id": "1", "outputs": [{"name": "a", "shape": [1], "parameters": None, "data": [1]}]},
+            {"id": "2", "outputs": [{"name": "a", "shape": [1], "parameters": None, "data": [1]}]},
+            id="parameters that are null",
+        ),
         pytest.param(b"not json", b"not json", id="text"),
     ],
 )
