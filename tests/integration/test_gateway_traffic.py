@@ -59,7 +59,7 @@ class Upstream:
         body = await request.read()
         self.seen.append((request.path_qs, {name.lower(): value for name, value in request.headers.items()}, body))
         if request.path == "/fail":
-            return web.Response(status=500)
+            return web.Response(status=503)
         return web.Response(text=self.name)
 
     async def stop(self) -> None:
@@ -471,7 +471,7 @@ def test_the_only_replica_is_never_put_aside_whatever_it_answers() -> None:
         one = await made.pool("one")
         await made.envoy.start(routed(deployment(), (one,), by_weight((one, 100))))
         for _ in range(60):
-            assert (await client.get(f"{made.url}/iris/fail")).status_code == 500
+            assert (await client.get(f"{made.url}/iris/fail")).status_code == 503
         assert await ask(client, f"{made.url}/iris") == "one"
 
     play(scenario)
@@ -486,7 +486,7 @@ def test_counters_say_what_every_pool_did() -> None:
         await made.envoy.start(routed(found, (one, two, dead), by_weight((one, 100)), variants=variants))
         for _ in range(7):
             await ask(client, f"{made.url}/iris")
-        assert (await client.get(f"{made.url}/iris/fail")).status_code == 500
+        assert (await client.get(f"{made.url}/iris/fail")).status_code == 503
         assert (await client.get(f"{made.url}/dead")).status_code == 503
         samples = await made.envoy.sample()
         assert set(samples) == {one.name, two.name, dead.name}

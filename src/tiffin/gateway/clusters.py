@@ -23,7 +23,7 @@ def wakes(pool: Pool, activator: str) -> bool:
     return bool(activator) and (pool.held or pool.component.scaling.min_replicas == 0)
 
 
-def cluster(pool: Pool) -> Resource:
+def cluster(pool: Pool, activator: str = "") -> Resource:
     """The cluster of a pool; its endpoints are told apart."""
     return {
         **_base(pool.name),
@@ -31,6 +31,8 @@ def cluster(pool: Pool) -> Resource:
         "lb_policy": "LEAST_REQUEST",
         # Else a replica taken out of the endpoints would be used until a health check fails.
         "ignore_health_on_host_removal": True,
+        # Workers would learn a second later than the admin socket says it that a new replica is well.
+        "common_lb_config": {"update_merge_window": "0s"},
         "health_checks": [
             {
                 # Generous: a predict that holds the interpreter for seconds is no reason to give up on a replica.
@@ -42,7 +44,7 @@ def cluster(pool: Pool) -> Resource:
                 **_health_check(pool.component),
             }
         ],
-        "outlier_detection": _ejection(),
+        "outlier_detection": _ejection(most_percent=34 if wakes(pool, activator) else 50),
     }
 
 
@@ -139,17 +141,17 @@ def _health_check(component: Component) -> Resource:
     return {"tcp_health_check": {}}
 
 
-def _ejection() -> Resource:
+def _ejection(*, most_percent: int) -> Resource:
     """Replicas that cannot be reached, or answer as a broken gateway would, get no calls for some seconds.
 
-    Never the only one, and never more than half of them. Answers with 500 are left out: authored code that
-    raises on a caller's rows does so in every replica.
+    Never the only one (the activator counts as one more), and never more than half of them. Answers with 500 are
+    left out: authored code that raises on a caller's rows does so in every replica.
     """
     return {
         "interval": "1s",
         "base_ejection_time": "5s",
         "max_ejection_time": "30s",
-        "max_ejection_percent": 50,
+        "max_ejection_percent": most_percent,
         "always_eject_one_host": False,
         "split_external_local_origin_errors": True,
         "consecutive_local_origin_failure": 5,

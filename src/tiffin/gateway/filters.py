@@ -123,6 +123,9 @@ def _ask_activator(pool: str) -> Resource:
     service: Resource = {
         "server_uri": {"uri": "http://tiffin", "cluster": ACTIVATOR, "timeout": duration(HOLD_SECONDS)},
         "path_override": "/hold",
+        "authorization_response": {
+            "allowed_client_headers": {"patterns": [{"exact": "retry-after"}, {"exact": "content-type"}]}
+        },
     }
     if pool:
         service["authorization_request"] = {

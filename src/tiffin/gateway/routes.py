@@ -43,7 +43,7 @@ def render(snapshot: Snapshot) -> Resources:
     _check_keys([routed.deployment for routed in snapshot.routed])
     targets = _targets(snapshot)
     pools = [pool for routed in snapshot.routed for pool in routed.pools]
-    told = [clusters.cluster(pool) for pool in pools]
+    told = [clusters.cluster(pool, snapshot.activator) for pool in pools]
     if snapshot.activator:
         told.append(clusters.activator_cluster(snapshot.activator))
     issuers = [jwt for routed in snapshot.routed if (jwt := routed.deployment.traffic.jwt) is not None]
