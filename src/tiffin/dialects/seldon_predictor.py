@@ -180,7 +180,7 @@ def _explainer(fields: Fields, unit: str, context: Context) -> Component | None:
         fields.warn("initParameters", "has no effect on a container of one's own")
     uri, credentials = seldon_credentials.of(fields, uri, context.secrets)
     fields.ignore(("serviceAccountName", "storageInitializerImage"), NO_EFFECT)
-    arguments = container.arguments + _flags(kind, uri, options, context.name, container.port)
+    arguments = container.arguments + explainer_flags(kind, uri, options, context.name, container.port)
     source = ContainerSource(
         image=container.image,
         command=container.command,
@@ -203,9 +203,14 @@ def _explainer(fields: Fields, unit: str, context: Context) -> Component | None:
     )
 
 
-def _flags(kind: str, uri: str, options: dict[str, str], name: str, port: int) -> tuple[str, ...]:
-    """What Seldon appends to the arguments of an explainer; who calls knows where the predictor is."""
-    found = [f"--model_name={name}", "--protocol=seldon.http", f"--http_port={port}"]
+def explainer_flags(kind: str, uri: str, options: dict[str, str], name: str, port: int) -> tuple[str, ...]:
+    """What Seldon appends to the arguments of an explainer; who starts it knows where the predictor is."""
+    found = [
+        f"--model_name={name}",
+        "--predictor_host=$(PREDICTOR_HOST)",
+        "--protocol=seldon.http",
+        f"--http_port={port}",
+    ]
     if uri:
         found.append(f"--storage_uri={MODELS}")
     if kind:

@@ -96,7 +96,7 @@ def service_of(deployment: Deployment, variant: str) -> str:
     """The name of a predictor's Kubernetes Service: its host name says it."""
     namespace = f".{deployment.namespace}"
     wanted = ("", variant) if not deployment.variants else (variant,)
-    for route in deployment.routes:
+    for route in deployment.routes if deployment.dialect == "seldon" else ():
         if route.path == "/" and route.shared and route.variant in wanted and route.hosts:
             host = route.hosts[0]
             if host.endswith(namespace):

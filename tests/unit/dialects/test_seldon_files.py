@@ -476,6 +476,7 @@ def test_traffic_scaling_and_an_explainer_arrive():
         arguments=(
             "--verbose",
             "--model_name=income",
+            "--predictor_host=$(PREDICTOR_HOST)",
             "--protocol=seldon.http",
             "--http_port=8000",
             "--storage_uri=/mnt/models",

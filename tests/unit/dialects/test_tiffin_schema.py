@@ -5,10 +5,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from tiffin.dialects import parse, tiffin_fields, tiffin_schema
+from tiffin.dialects import comparing, parse, seldon_writing, tiffin_fields, tiffin_schema, tiffin_writing
 from tiffin.dialects.documents import Document
 from tiffin.dialects.fields import Reader
 from tiffin.dialects.tiffin_shapes import Either, Field, ListOf, MapOf, Record
@@ -175,7 +175,7 @@ def records(draw, shape: Record):
     return found
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(records(tiffin_fields.SPEC))
 def test_the_schema_and_the_parser_agree(spec):
     document = around(spec)
@@ -199,3 +199,44 @@ def test_the_documents_tried_are_of_both_kinds():
 
     count()
     assert min(seen.values()) >= 20, seen
+
+
+# ---- written and read again
+
+
+def read(spec):
+    """The deployment of a spec; ``None`` when its fields contradict each other."""
+    try:
+        (found,) = parse(json.dumps(around(spec)))
+    except SpecError:
+        return None
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(records(tiffin_fields.SPEC))
+def test_a_deployment_survives_its_own_file(spec):
+    deployment = read(spec)
+    assume(deployment is not None)
+    document, losses = tiffin_writing.write(deployment)
+    assert losses == []
+    assert VALIDATOR.is_valid(document), list(VALIDATOR.iter_errors(document))
+    (again,) = parse(json.dumps(document))
+    assert comparing.differences(again, deployment) == []
+    assert tiffin_writing.write(again) == (document, [])
+
+
+@settings(max_examples=150, deadline=None)
+@given(records(tiffin_fields.SPEC))
+def test_what_seldon_can_say_survives_its_file(spec):
+    deployment = read(spec)
+    assume(deployment is not None)
+    try:
+        document, _ = seldon_writing.write(deployment)
+    except SpecError:
+        return  # nothing of it can be said
+    (again,) = parse(json.dumps(document))
+    rewritten, losses = seldon_writing.write(again)
+    assert losses == []
+    (once_more,) = parse(json.dumps(rewritten))
+    assert comparing.differences(again, once_more) == []
