@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 QUERY_SECONDS = 5.0
 PAIR_SECONDS = 120.0
+READ_SECONDS = 0.5
 SAVE_SECONDS = 10.0
 TOLERANCE = 1e-6
 MOST_A_LOOK = 2000
@@ -249,6 +250,7 @@ class Judge:
         self._ask = ask
         self._cases: dict[str, Case] = {}
         self._asking: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._reading: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
 
     def spool(self, deployment: Deployment, revision: Revision, component: Component) -> Spool | None:
@@ -262,7 +264,15 @@ class Judge:
             return None
 
     async def attend(self, deployments: Sequence[Deployment]) -> None:
-        """Read what was recorded; what fails for one deployment leaves the others alone."""
+        """Read what was recorded; what fails for one deployment leaves the others alone.
+
+        Returns after a moment even when there is more to read than that: the rest is read meanwhile.
+        """
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read(deployments))
+        await asyncio.wait((self._reading,), timeout=READ_SECONDS)
+
+    async def _read(self, deployments: Sequence[Deployment]) -> None:
         async with self._lock:
             for deployment in deployments:
                 case = self._case(deployment.key)
@@ -350,7 +360,8 @@ class Judge:
         """Write down what is in hand."""
         for task in self._asking.values():
             task.cancel()
-        await asyncio.gather(*self._asking.values(), return_exceptions=True)
+        reading = [] if self._reading is None else [self._reading]
+        await asyncio.gather(*self._asking.values(), *reading, return_exceptions=True)
         async with self._lock:
             for key, case in self._cases.items():
                 try:
