@@ -1,8 +1,12 @@
-"""The JSON Schema of Tiffin's own file, for editors; ``docs/reference/tiffin.schema.json`` is what it gives."""
+"""The JSON Schema of Tiffin's own file, for editors; ``docs/reference/tiffin.schema.json`` is what it gives.
+
+``python -m tiffin.dialects.tiffin_schema`` prints it.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from tiffin.dialects.tiffin_fields import DEPLOYMENT
@@ -99,3 +103,7 @@ def _free(field: str, definitions: dict[str, Any]) -> str:
     while (name := field if number == 1 else f"{field}{number}") in definitions:
         number += 1
     return name
+
+
+if __name__ == "__main__":
+    sys.stdout.write(text())

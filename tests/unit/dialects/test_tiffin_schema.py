@@ -34,7 +34,7 @@ def around(spec) -> dict:
 
 
 def test_the_published_schema_is_the_one_of_the_parser():
-    message = "run: python -c 'from tiffin.dialects import tiffin_schema as t; print(t.text(), end=\"\")'"
+    message = f"run: python -m tiffin.dialects.tiffin_schema > {PUBLISHED}"
     assert PUBLISHED.read_text() == tiffin_schema.text(), message
 
 
