@@ -15,6 +15,11 @@ from tiffin.gateway.resources import TYPE, Resource, Resources
 from tiffin.gateway.routes import ROUTES_NAME
 
 MOST_CONNECTIONS = 20_000
+LATENCY_MS = (
+    "1 2 3 4 5 6 7 8 10 12 14 17 20 24 29 35 42 50 60 72 86 100 120 144 173 207 250 300 360 430 500 600 720 860 "
+    "1000 1200 1440 1730 2100 2500 3000 3600 4300 5000 6000 8000 10000 15000 30000 60000 300000 3600000"
+)
+"""Bounds in whole milliseconds, as Envoy counts: a fifth apart, so that a rollout can tell 1.2 times from once."""
 CONNECTIONS_MONITOR = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 
 
@@ -29,7 +34,13 @@ def bootstrap(directory: Path, *, host: str, port: int, admin: str) -> Resource:
         "stats_config": {
             "stats_matcher": {
                 "exclusion_list": {"patterns": [{"contains": ".external."}, {"contains": ".internal."}]}
-            }
+            },
+            "histogram_bucket_settings": [
+                {
+                    "match": {"suffix": "upstream_rq_time"},
+                    "buckets": [float(bound) for bound in LATENCY_MS.split()],
+                }
+            ],
         },
         "stats_flush_interval": "1s",
         "overload_manager": {
