@@ -19,7 +19,7 @@ import pytest
 
 from tiffin.kits import processes, waiting
 from tiffin.kits.paths import DataDirectory
-from tiffin.local import runs
+from tiffin.local import home as homes
 
 pytestmark = pytest.mark.slow
 
@@ -110,7 +110,7 @@ class Home:
         for identity in processes.mentioning(str(self.data.root)):
             with contextlib.suppress(psutil.Error):
                 commands.append(" ".join(psutil.Process(identity.pid).cmdline()))
-        return commands + [str(directory) for directory, _ in runs.found(self.data)]
+        return commands + [str(path) for path in self.data.run.rglob("*")]
 
     def replicas(self) -> list[psutil.Process]:
         return [
@@ -141,9 +141,7 @@ def home(tmp_path: Path, model: Path) -> Iterator[Home]:
         if process.poll() is None:
             process.kill()
             process.wait()
-    if made.data.run.is_dir():
-        for directory, state in runs.found(made.data):
-            runs.clear(directory, state, grace_seconds=1)
+    homes.clear(made.data, grace_seconds=1)
 
 
 # There is no TLS here, and reading the certificates for it would take longer than a call.
@@ -216,22 +214,45 @@ def test_a_replica_that_is_killed_is_replaced_and_no_call_is_lost(home: Home) ->
     assert {ask(report, "iris").status_code for _ in range(50)} == {200}
 
 
-def test_what_a_killed_up_leaves_is_stopped_by_the_next_one(home: Home) -> None:
-    file = home.file("iris")
+def test_what_a_killed_up_leaves_goes_on_and_is_adopted_by_the_next_one(home: Home) -> None:
+    file = home.file("iris", replicas=2)
     first = home.spawn(file)
-    home.report(first)
+    report = home.report(first)
     orphans = home.replicas()
+    gateway = homes.read_state(home.data)
     first.kill()
     first.wait()
-    assert all(orphan.is_running() for orphan in orphans)
-    second = home.spawn(file)
-    report = home.report(second)
-    assert "stopped 2 processes that an earlier `tiffin up` left behind" in home.said(second)
-    assert not any(orphan.is_running() for orphan in orphans)
     assert ask(report, "iris").status_code == 200
+    second = home.spawn(file, port=int(report["gateway"].rpartition(":")[2]))
+    again = home.report(second)
+    assert again["adopted"] == 2
+    assert "adopted 2 processes that an earlier `tiffin up` left running" in home.said(second)
+    assert home.replicas() == orphans
+    after = homes.read_state(home.data)
+    assert gateway is not None
+    assert after is not None
+    assert gateway.gateway == after.gateway
+    assert again["gateway"] == report["gateway"]
+    assert ask(again, "iris").status_code == 200
+    # What was adopted is looked after as if it had been started here.
+    orphans[0].kill()
+    assert eventually(lambda: True if "ready again" in home.said(second) else None, seconds=30), home.said(second)
     second.send_signal(signal.SIGTERM)
     assert second.wait(20) == 0
     assert home.leftovers() == []
+
+
+def test_what_a_killed_up_had_and_the_next_one_is_not_given_goes(home: Home) -> None:
+    first = home.spawn(home.file("iris"), home.file("other"))
+    home.report(first)
+    first.kill()
+    first.wait()
+    second = home.spawn(home.file("iris"))
+    report = home.report(second)
+    assert [served["deployment"] for served in report["served"]] == ["default/iris"]
+    assert eventually(lambda: len(home.replicas()) == 1 or None)
+    assert ask(report, "iris").status_code == 200
+    assert ask(report, "other").status_code == 404
 
 
 def test_what_a_killed_up_leaves_is_stopped_by_down(home: Home) -> None:
@@ -274,17 +295,15 @@ def test_down_stops_a_running_up(home: Home) -> None:
     assert home.leftovers() == []
 
 
-def test_a_second_up_on_the_same_port_is_refused_and_the_first_goes_on(home: Home) -> None:
+def test_a_second_up_on_the_same_home_is_refused_and_the_first_goes_on(home: Home) -> None:
     first = home.spawn(home.file("iris"))
     report = home.report(first)
     port = int(report["gateway"].rpartition(":")[2])
-    second = home.spawn(home.file("other"), port=port)
+    second = home.spawn(home.file("other"))
     assert second.wait(20) == 3
-    assert f"another `tiffin up` (pid {first.pid}) already serves on port {port}" in home.said(second)
+    assert f"another `tiffin up` (pid {first.pid}, port {port}) already runs" in home.said(second)
     assert "tiffin down" in home.said(second)
     assert ask(report, "iris").status_code == 200
-    third = home.spawn(home.file("other"))
-    assert ask(home.report(third), "other").status_code == 200
 
 
 def test_a_port_of_somebody_else_is_told_and_nothing_started(home: Home) -> None:
@@ -328,9 +347,10 @@ def test_a_file_with_a_mistake_is_refused_before_anything_starts(home: Home) -> 
 def test_a_gateway_that_is_killed_comes_back(home: Home) -> None:
     process = home.spawn(home.file("iris"))
     report = home.report(process)
-    ((_, state),) = runs.found(home.data)
+    state = homes.read_state(home.data)
     assert state is not None
-    os.kill(state.processes["gateway"].pid, signal.SIGKILL)
+    assert state.gateway is not None
+    os.kill(state.gateway.pid, signal.SIGKILL)
 
     def answers() -> bool | None:
         with contextlib.suppress(httpx.TransportError):

@@ -1,9 +1,12 @@
-"""The local target: deployments as processes of this machine, behind one Envoy.
+"""The local target: deployments as processes of this machine, behind one Envoy, looked after by one controller.
 
-    reading ──> preparing ──> Target: replicas + gateway ──> until Ctrl-C ──> drained, everything removed
-    (files)     (artefacts)      │
-                                 └── runs: what each `tiffin up` owns on disk, and what a killed one left
+    applying ──> store ──> controller ──> Deploying (one task each) ──> Replica (one task each) ──> launchers
+    (sources)   (SQLite)       │              │ shares, numbers: ``plan``
+                               │              └──> routing ──> gateway
+                               └── ticking: measures; asks the decider and the judge
 
-``lives`` and ``addresses`` decide and are pure; ``replica`` runs one process; ``target`` brings it together.
+``home`` is what a controller owns on disk and what a killed one left; ``up`` is ``tiffin up`` without its command
+line; ``parts`` is what a controller is made of here; ``api`` is how it is asked. Where others plug in is ``seams``:
+``launching``, ``zygotes`` and ``containers`` start replicas, ``activator`` holds calls, ``judging`` judges.
 User code is never imported here: services are described, and replicas run, in processes of their own.
 """

@@ -1,8 +1,4 @@
-"""From paths on a command line to deployments whose artefacts are on this disk.
-
-What is wrong in a file stops everything, before anything started. What is wrong with one deployment (its
-service does not import, its model cannot be fetched) is kept with it, and the others go on.
-"""
+"""What a deployment needs before it can start: a service's description, and artefacts on this disk."""
 
 from __future__ import annotations
 
@@ -18,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from tiffin import dialects
 from tiffin.dialects import bentoml
 from tiffin.errors import AuthorError, BundleError, ServiceError, TiffinError
 from tiffin.kits import threads
@@ -31,7 +26,6 @@ from tiffin.spec import (
     ModelSource,
     ServiceDescription,
     ServiceSource,
-    SpecWarning,
 )
 
 DESCRIBE_SECONDS = 120.0
@@ -39,59 +33,59 @@ DESCRIBE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Prepared:
-    """A deployment with the local path of each component's artefact, or the reason why it cannot start."""
+    """Components as a replica is told of them, and the local path of each one's artefact, by its name."""
 
-    deployment: Deployment
+    components: tuple[Component, ...] = ()
     paths: dict[str, Path] = field(default_factory=dict)
-    error: TiffinError | None = None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How files are read. ``domain`` ends host names; ``trust`` opens pickles that are not on the allow-list."""
-
-    domain: str
-    trust: bool = False
 
 
 Progress = Callable[[str, int, int | None], None]
 """An address, the bytes that came, and how many there will be (``None``: unknown); called from threads."""
 
 
-def read(paths: Sequence[Path], domain: str) -> list[Deployment]:
-    """All deployments of the paths, as written; raises SpecError."""
-    return [deployment for path in paths for deployment in dialects.read(path, domain=domain)]
+async def prepare(components: Sequence[Component], data: DataDirectory, *, progress: Progress) -> Prepared:
+    """Fetch what these components need; raises TiffinError for the first that cannot be had."""
+    return await threads.in_daemon(partial(_fetch, tuple(components), data, progress))
 
 
-async def prepare(
-    paths: Sequence[Path], settings: Settings, data: DataDirectory, *, progress: Progress
-) -> tuple[list[Prepared], list[SpecWarning]]:
-    """Read, describe services, settle names and addresses, fetch artefacts; raises SpecError."""
-    written = await threads.in_daemon(partial(read, paths, settings.domain))
-    described = await asyncio.gather(*(_described(deployment, settings, data) for deployment in written))
-    combined, warnings = dialects.combine([deployment for deployment, _ in described])
-    prepared = await asyncio.gather(
-        *(
-            threads.in_daemon(partial(_fetch, deployment, error, settings, data, progress))
-            for deployment, (_, error) in zip(combined, described, strict=True)
-        )
-    )
-    return prepared, warnings
-
-
-async def _described(
-    deployment: Deployment, settings: Settings, data: DataDirectory
+async def described(
+    deployment: Deployment, data: DataDirectory, domain: str
 ) -> tuple[Deployment, TiffinError | None]:
     """The deployment with what its service says of itself; with the error when that cannot be learnt."""
     for component in deployment.components:
         if isinstance(component.source, ServiceSource):
             try:
-                component, directory = _located(component, settings, data, lambda *_: None)
+                component, directory = await threads.in_daemon(partial(_located, component, data, _quiet))
                 description = await describe(component, directory)
-                return bentoml.with_description(deployment, description, domain=settings.domain), None
+                return bentoml.with_description(deployment, description, domain=domain), None
             except TiffinError as error:
                 return deployment, error
     return deployment, None
+
+
+def trusted(deployment: Deployment) -> Deployment:
+    """The deployment, with pickles opened that are not on the allow-list."""
+    return msgspec.structs.replace(
+        deployment,
+        components=_trusted(deployment.components),
+        variants=tuple(
+            msgspec.structs.replace(variant, components=_trusted(variant.components))
+            for variant in deployment.variants
+        ),
+    )
+
+
+def _trusted(components: Sequence[Component]) -> tuple[Component, ...]:
+    return tuple(
+        msgspec.structs.replace(part, source=msgspec.structs.replace(part.source, trust=True))
+        if isinstance(part.source, ModelSource)
+        else part
+        for part in components
+    )
+
+
+def _quiet(uri: str, done: int, total: int | None) -> None:
+    """Nobody looks."""
 
 
 async def describe(component: Component, directory: Path) -> ServiceDescription:
@@ -138,28 +132,14 @@ class _Failure(msgspec.Struct):
     traceback: str | None = None
 
 
-def _fetch(
-    deployment: Deployment,
-    error: TiffinError | None,
-    settings: Settings,
-    data: DataDirectory,
-    progress: Progress,
-) -> Prepared:
-    if error is not None:
-        return Prepared(deployment, error=error)
-    components, paths = [], {}
-    try:
-        for component in deployment.components:
-            located, paths[component.name] = _located(component, settings, data, progress)
-            components.append(located)
-    except TiffinError as failure:
-        return Prepared(deployment, error=failure)
-    return Prepared(msgspec.structs.replace(deployment, components=tuple(components)), paths)
+def _fetch(components: tuple[Component, ...], data: DataDirectory, progress: Progress) -> Prepared:
+    found = {component.name: _located(component, data, progress) for component in components}
+    return Prepared(
+        tuple(component for component, _ in found.values()), {name: path for name, (_, path) in found.items()}
+    )
 
 
-def _located(
-    component: Component, settings: Settings, data: DataDirectory, progress: Progress
-) -> tuple[Component, Path]:
+def _located(component: Component, data: DataDirectory, progress: Progress) -> tuple[Component, Path]:
     """The component as a replica is told of it, and where its artefact is; raises TiffinError."""
     source = component.source
     if isinstance(source, ModelSource):
@@ -170,11 +150,15 @@ def _located(
             base=Path(source.artefact.base).absolute(),
             cache=data.cache,
             progress=lambda so_far: progress(so_far.uri, so_far.done, so_far.total),
+            credentials=source.credentials,
         )
-        trusted = msgspec.structs.replace(source, trust=source.trust or settings.trust)
-        return msgspec.structs.replace(component, source=trusted), path
+        return component, path
     if isinstance(source, ContainerSource):
-        raise BundleError(f"the image {source.image} is not in the local bundle store, and no engine runs it here")
+        from tiffin.local import containers
+
+        return containers.located(
+            component, data, progress=lambda so_far: progress(so_far.uri, so_far.done, so_far.total)
+        )
     directory = _directory(source)
     if directory is None:
         return _from_bundle(component, source, data)

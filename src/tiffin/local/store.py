@@ -18,6 +18,7 @@ import msgspec
 
 from tiffin.errors import Conflict, NoSuchDeployment, PlatformError, TiffinError
 from tiffin.kits.processes import Identity
+from tiffin.plan.difference import is_equal
 from tiffin.plan.revision import Revision
 from tiffin.plan.share import Standing
 from tiffin.plan.state import Event
@@ -152,7 +153,7 @@ class Store:
         with self._transaction() as db:
             before = self._find(deployment.key)
             _check(deployment.key, before, expected)
-            equal = before is not None and before.deployment == deployment
+            equal = before is not None and is_equal(before.deployment, deployment)
             if before is not None and equal and (before.managed_by, before.problem) == (managed_by, problem):
                 return before
             generation = 1 if before is None else before.generation + (not equal)
@@ -384,8 +385,17 @@ class Store:
         return self._db.execute(statement, values)
 
     @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        """All that is written in here is written, or nothing."""
+        with self._transaction():
+            yield
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._told():
+            if self._db is not None and self._db.in_transaction:
+                yield self._db
+                return
             self._execute("BEGIN IMMEDIATE")
             assert self._db is not None
             try:

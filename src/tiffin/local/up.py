@@ -1,27 +1,37 @@
-"""``tiffin up``, without its command line: claim a run, start, say what is where, stay, stop."""
+"""``tiffin up`` and ``tiffin down``, without their command lines: claim a home, run its controller, stop."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
-from tiffin.errors import PortInUse, ProcessError, TiffinError
+from tiffin.errors import ProcessError
 from tiffin.gateway.binary import find_binary
 from tiffin.gateway.envoy import Envoy
-from tiffin.kits import ports
+from tiffin.kits import ports, processes, waiting
 from tiffin.kits.paths import DataDirectory
-from tiffin.local import addresses, preparing, runs
-from tiffin.local.target import Target
+from tiffin.local import addresses, api, applying, home, parts
+from tiffin.local.controller import Controller
+from tiffin.local.deploying import Deploying
+from tiffin.local.home import Home
+from tiffin.local.store import Store
+from tiffin.plan.objects import Applied, Source
 
 LONGEST_DOWN_SECONDS = 60.0
+LOOK_SECONDS = 0.02
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Also SIGHUP: the terminal was closed, and with it goes what was started there."""
+
+MANAGER = "up"
+"""Who owns what was given to ``tiffin up``: it leaves with it."""
 
 Answer = TypeVar("Answer")
 
@@ -49,6 +59,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     hints: dict[str, str]
     warnings: tuple[str, ...]
     logs: str
+    adopted: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,144 +79,250 @@ class Reporter:
     ready: Callable[[Report], None]
 
 
-def claim(data: DataDirectory, host: str, port: int, say: Callable[[str], None]) -> runs.Run:
-    """A run for this process, after stopping what killed ones left; raises PortInUse."""
-    data.make()
-    with runs.lock(data):
-        for directory, state in runs.found(data):
-            if state is None or not runs.is_alive(state):
-                stopped = runs.clear(directory, state)
-                say(f"stopped {_processes(stopped)} that an earlier `tiffin up` left behind")
-            elif port != 0 and state.port == port:
-                raise PortInUse(
-                    f"another `tiffin up` (pid {state.owner.pid}) already serves on port {port}",
-                    hint=f"stop it with `tiffin down`, or choose another port, for example --port {port + 1}",
-                )
-        ports.check_free(host, port)
-        return runs.create(data, host=host, port=port)
+@dataclass(frozen=True)
+class Settings:
+    """How ``up`` runs.
+
+    Attributes:
+        host: Address the gateway listens on.
+        port: Its port; 0 lets the system choose.
+        domain: What host names of deployments end in.
+        trust: Opens pickles that are not on the allow-list.
+        api: ``host:port`` on which the API listens beside its socket; empty for none.
+        is_detached: Nobody sits at a terminal.
+    """
+
+    host: str
+    port: int
+    domain: str
+    trust: bool = False
+    api: str = ""
+    is_detached: bool = False
 
 
-async def up(
-    paths: Sequence[Path],
-    settings: preparing.Settings,
-    data: DataDirectory,
-    reporter: Reporter,
-    *,
-    host: str,
-    port: int,
-) -> None:
-    """Run until one of STOP_SIGNALS; raises ProcessError when nothing could start, or what start-up raised."""
+async def up(paths: Sequence[Path], settings: Settings, data: DataDirectory, reporter: Reporter) -> None:
+    """Run the controller until one of STOP_SIGNALS; with ``paths``, these deployments leave with it.
+
+    What was applied to stay is started as well. Without paths, what a killed controller ran goes on, all of it.
+
+    Raises:
+        ProcessError: another controller runs here, or nothing could start. PortInUse, SpecError, MissingExtra.
+    """
     find_binary()
-    run = claim(data, host, port, reporter.say)
+    own = Home.claim(data)
     stopping = asyncio.Event()
-    target: Target | None = None
+    controller: Controller | None = None
+    serving: Any = None
+    killing = False
 
     def ask_to_stop() -> None:
-        if stopping.is_set() and target is not None:
-            target.kill()
+        nonlocal killing
+        if stopping.is_set() and controller is not None:
+            killing = True
+            controller.kill()
         stopping.set()
 
     loop = asyncio.get_running_loop()
     for number in STOP_SIGNALS:
         loop.add_signal_handler(number, ask_to_stop)
     try:
-        ready = await _unless(stopping, preparing.prepare(paths, settings, data, progress=reporter.progress))
-        if ready is None:
+        left = own.left
+        if not _is_held_by(left, settings):
+            ports.check_free(settings.host, settings.port)
+        own.note(host=settings.host, port=settings.port, gateway=left.gateway if left else None)
+        gateway = Envoy(
+            own.envoy,
+            sockets=own.sockets,
+            log=own.logs / "gateway.log",
+            host=settings.host,
+            port=settings.port,
+        )
+        controller = Controller(own, gateway, say=reporter.say, progress=reporter.progress, **parts.of(own))
+        work = _Up(controller, paths, settings, reporter)
+        if await _unless(stopping, work.start()) is None:
             return
-        prepared, shared = ready
-        own = [f"{item.deployment.file}: {warning}" for item in prepared for warning in item.deployment.warnings]
-        warnings = [*own, *map(str, shared)]
-        for warning in warnings:
-            reporter.warn(warning)
-        target = Target(run, prepared, _gateway(run), say=reporter.say)
-        if count := len(target.replicas):
-            reporter.say(f"starting {count} replica{'' if count == 1 else 's'}")
-        if await _unless(stopping, _start(target)) is None:
-            return
-        report = await _report(target, run, warnings)
-        if not target.served:
-            raise nothing_started(target.errors)
-        target.watch()
-        reporter.ready(report)
-        await stopping.wait()
+        serving = await api.serve(controller, data, tcp=settings.api) if parts.has_api() else None
+        reporter.ready(work.report())
+        await _either(stopping, controller.stopping)
         reporter.say("stopping: finishing the calls in hand")
     finally:
-        if target is not None:
-            await target.stop()
+        if serving is not None:
+            await serving.stop()
+        if controller is not None:
+            _release_managed(controller.store)
+            await controller.stop()
         else:
-            run.remove()
+            own.remove()
+        own.release()
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
 
 
-def nothing_started(errors: dict[str, TiffinError]) -> ProcessError:
+def _is_held_by(left: home.State | None, settings: Settings) -> bool:
+    """Whether the gateway of a killed controller listens where this one is to."""
+    if left is None or left.gateway is None or processes.find(left.gateway) is None:
+        return False
+    return (left.host, left.port) == (settings.host, settings.port)
+
+
+class _Up:
+    """One start of the controller with files."""
+
+    def __init__(
+        self, controller: Controller, paths: Sequence[Path], settings: Settings, reporter: Reporter
+    ) -> None:
+        self._controller = controller
+        self._paths = paths
+        self._settings = settings
+        self._reporter = reporter
+        self._applied: list[Applied] = []
+        self._warnings: tuple[str, ...] = ()
+        self._adopted = 0
+
+    async def start(self) -> bool:
+        """Return once everything answers or was tried; raises ProcessError when nothing does."""
+        controller, reporter = self._controller, self._reporter
+        # A mistake in a file is told before anything starts, and before what runs is touched.
+        read = await self._read()
+        self._adopted = await controller.start(is_detached=self._settings.is_detached)
+        if self._adopted:
+            reporter.say(f"adopted {_processes(self._adopted)} that an earlier `tiffin up` left running")
+        if read is not None:
+            self._applied = await controller.commit(read, managed_by=MANAGER)
+            await self._forget_others()
+        own = self._own()
+        await waiting.until(partial(_all_settled, own), seconds=math.inf, every_seconds=LOOK_SECONDS)
+        if self._paths and not any(one.is_served for one in controller.deployings.values()):
+            raise nothing_started({one.key: error for one in own if (error := one.failure()) is not None})
+        return True
+
+    async def _read(self) -> applying.Read | None:
+        if not self._paths:
+            return None
+        sources = [Source(path=str(path)) for path in self._paths]
+        read = await self._controller.read(sources, trust=self._settings.trust, domain=self._settings.domain)
+        fitted = self._controller.fit(read)
+        deployments = [candidate.deployment for candidate in fitted.candidates]
+        own = [f"{one.file}: {warning}" for one in deployments for warning in one.warnings]
+        self._warnings = (*own, *map(str, fitted.warnings))
+        for warning in self._warnings:
+            self._reporter.warn(warning)
+        count = sum(
+            max(1, part.replicas)
+            for candidate in fitted.candidates
+            if candidate.error is None
+            for variant in candidate.deployment.all_variants
+            for part in variant.components
+        )
+        if count:
+            self._reporter.say(f"starting {count} replica{'' if count == 1 else 's'}")
+        return read
+
+    async def _forget_others(self) -> None:
+        """What an ``up`` that was killed was given, and this one is not."""
+        names = {applied.key for applied in self._applied}
+        for key, one in list(self._controller.deployings.items()):
+            if key not in names and one.stored is not None and one.stored.managed_by == MANAGER:
+                await self._controller.delete(key)
+
+    def _own(self) -> list[Deploying]:
+        keys = [applied.key for applied in self._applied]
+        known = self._controller.deployings
+        first = [known[key] for key in keys if key in known]
+        return first or [one for one in known.values() if one.stored is not None]
+
+    def report(self) -> Report:
+        """What answers where, and what does not."""
+        base = addresses.base_url(*self._controller.gateway.address)
+        served, errors, hints = [], {}, {}
+        for one in self._own():
+            error = one.failure()
+            if error is not None and not one.is_served:
+                errors[one.key] = str(error)
+                if hint := getattr(error, "hint", None):
+                    hints[one.key] = hint
+            elif one.is_served:
+                served.append(self._served(one, base))
+        return Report(
+            gateway=base,
+            served=tuple(served),
+            errors=errors,
+            hints=hints,
+            warnings=self._warnings,
+            logs=str(self._controller.home.logs),
+            adopted=self._adopted,
+        )
+
+    def _served(self, deploying: Deploying, base: str) -> Served:
+        deployment = deploying.deployment
+        assert deployment is not None
+        settled = self._controller.settled(deployment)
+        examples = [one.example for one in deploying.replicas.values() if one.is_ready]
+        example = next((one for one in examples if one is not None), None)
+        if example is None and deployment.protocol == "seldon":
+            example = addresses.SELDON_FORM
+        return Served(
+            deployment=deployment.key,
+            file=deployment.file,
+            main_urls=tuple(addresses.main_urls(settled, base)),
+            urls=tuple(addresses.urls(settled, base)),
+            curl=addresses.curl(settled, base, example),
+            curl_is_complete=example is None or example.is_complete,
+        )
+
+
+async def _all_settled(deployings: Sequence[Deploying]) -> bool | None:
+    return True if all(one.has_settled for one in deployings) else None
+
+
+def nothing_started(errors: dict[str, Exception]) -> ProcessError:
     """The error for a run without a single deployment."""
     if not errors:
         return ProcessError("there is no deployment in these files")
     lines = "\n".join(f"  {key}: {error}" for key, error in errors.items())
-    hints = list(dict.fromkeys(error.hint for error in errors.values() if error.hint))
+    hints = list(dict.fromkeys(hint for error in errors.values() if (hint := getattr(error, "hint", None))))
     return ProcessError(f"nothing could be started:\n{lines}", hint="; ".join(hints) or None)
 
 
 async def down(data: DataDirectory, say: Callable[[str], None]) -> int:
-    """Stop every run of the data directory, and what killed ones left; how many there were."""
+    """Stop the controller of the data directory, or what a killed one left; how many there were."""
     count = 0
-    for directory, state in runs.found(data):
-        count += 1
-        if state is not None and runs.is_alive(state):
+    if home.is_locked(data):
+        count = 1
+        state = home.running(data)
+        if state is not None:
             say(f"stopping `tiffin up` (pid {state.owner.pid}, port {state.port})")
-            await asyncio.to_thread(runs.stop_owner, state, seconds=LONGEST_DOWN_SECONDS)
-        with runs.lock(data):
-            if directory.exists():
-                stopped = await asyncio.to_thread(runs.clear, directory, state)
+            await asyncio.to_thread(processes.stop, [state.owner], grace_seconds=LONGEST_DOWN_SECONDS)
+    if home.has_leftovers(data):
+        own = Home.claim(data)
+        try:
+            stopped = await asyncio.to_thread(home.clear, data)
+            if stopped or own.left is not None:
+                count = max(count, 1)
                 say(f"stopped {_processes(stopped)} that a killed `tiffin up` left behind")
+            _forget_managed(data)
+        finally:
+            own.remove()
+            own.release()
     return count
 
 
-def _gateway(run: runs.Run) -> Envoy:
-    return Envoy(
-        run.directory / "envoy",
-        sockets=run.sockets,
-        log=run.logs / "gateway.log",
-        host=run.state.host,
-        port=run.state.port,
-    )
+def _forget_managed(data: DataDirectory) -> None:
+    """What a killed ``up`` was given is no longer desired."""
+    path = data.root / "controller.db"
+    if path.exists():
+        store = Store(path)
+        _release_managed(store)
+        for record in store.replicas():
+            store.remove_replica(record.id)
+        store.close()
 
 
-async def _start(target: Target) -> bool:
-    await target.start()
-    return True
-
-
-async def _report(target: Target, run: runs.Run, warnings: list[str]) -> Report:
-    base = addresses.base_url(*target.gateway.address)
-    served = []
-    for deployment in target.served:
-        example = None
-        for replica in target.replicas:
-            if replica.deployment is deployment and replica.is_ready:
-                example = await replica.example()
-                break
-        if example is None and deployment.protocol == "seldon":
-            example = addresses.SELDON_FORM
-        served.append(
-            Served(
-                deployment=deployment.key,
-                file=deployment.file,
-                main_urls=tuple(addresses.main_urls(deployment, base)),
-                urls=tuple(addresses.urls(deployment, base)),
-                curl=addresses.curl(deployment, base, example),
-                curl_is_complete=example is None or example.is_complete,
-            )
-        )
-    return Report(
-        gateway=base,
-        served=tuple(served),
-        errors={key: str(error) for key, error in target.errors.items()},
-        hints={key: error.hint for key, error in target.errors.items() if error.hint},
-        warnings=tuple(warnings),
-        logs=str(run.logs),
-    )
+def _release_managed(store: Store) -> None:
+    for stored in store.deployments():
+        if stored.managed_by == MANAGER:
+            store.delete(stored.key)
+            store.forget(stored.key)
 
 
 async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, Answer]) -> Answer | None:
@@ -221,6 +338,16 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, Answer]) ->
         for other in (task, waiting):
             other.cancel()
         await asyncio.gather(task, waiting, return_exceptions=True)
+
+
+async def _either(*events: asyncio.Event) -> None:
+    tasks = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _processes(count: int) -> str:

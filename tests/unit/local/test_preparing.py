@@ -8,12 +8,10 @@ from tiffin.kits.paths import DataDirectory
 from tiffin.local import preparing, up
 from tiffin.spec import Artefact, ClassSource, Component, ServiceDescription, ServiceSource
 
-SETTINGS = preparing.Settings(domain="example.com")
-
 
 def located(tmp_path: Path, source: ClassSource | ServiceSource) -> tuple[Component, Path]:
     data = DataDirectory(tmp_path / "home").make()
-    return preparing._located(Component(source=source), SETTINGS, data, lambda text: None)
+    return preparing._located(Component(source=source), data, lambda *progress: None)
 
 
 def test_a_directory_is_used_in_place_from_its_file_on(tmp_path: Path) -> None:

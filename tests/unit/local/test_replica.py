@@ -1,9 +1,6 @@
-from pathlib import Path
-
 import pytest
 
-from tiffin.local.replica import Replica, replicas_of, told_reason
-from tiffin.spec import Artefact, Component, Deployment, Listen, ModelSource, Scaling
+from tiffin.local.replica import told_reason
 
 LINE = "2026-01-01T00:00:00 ERROR   tiffin.runtime.worker: could not load: "
 
@@ -25,35 +22,3 @@ LINE = "2026-01-01T00:00:00 ERROR   tiffin.runtime.worker: could not load: "
 )
 def test_the_reason_a_replica_gives_is_found_in_its_log(lines: list[str], expected: object) -> None:
     assert told_reason(lines) == expected
-
-
-def deployment(*components: Component) -> Deployment:
-    return Deployment(name="iris", namespace="lab", protocol="kserve-v1", components=components)
-
-
-def component(name: str, replicas: int) -> Component:
-    return Component(
-        name=name, source=ModelSource(artefact=Artefact(uri="/m")), scaling=Scaling(min_replicas=replicas)
-    )
-
-
-def test_every_component_gets_its_replicas_and_at_least_one() -> None:
-    both = deployment(component("a", 2), component("b", 0))
-    found = replicas_of(both, {"a": Path("/pa"), "b": Path("/pb")}, 7)
-    assert [(replica.name, replica.component.name, str(replica.path)) for replica in found] == [
-        ("r7", "a", "/pa"),
-        ("r8", "a", "/pa"),
-        ("r9", "b", "/pb"),
-    ]
-
-
-def test_an_order_says_what_the_deployment_says() -> None:
-    one = component("a", 1)
-    order = Replica(deployment(one), one, Path("/p"), "r0").order(Listen(unix="/s"))
-    assert (order.deployment, order.namespace, order.model_name, order.protocol) == (
-        "iris",
-        "lab",
-        "iris",
-        "kserve-v1",
-    )
-    assert (order.path, order.listen.unix, order.component) == ("/p", "/s", one)

@@ -1,0 +1,792 @@
+"""One deployment while it lives: its revisions, its replicas, and the task that makes true what is desired.
+
+    a change (applied, a replica's phase, a number decided) ──> wake ──> step:
+        revisions   of each variant, one for each digest, written down
+        aims        who gets which share (``plan.share``), written down
+        publish     the gateway learns of it
+        changes     replicas are started, or drained once nobody is sent to them (``plan.changes``)
+
+Every step begins from what is desired and observed then; one that fails is done again, so no order of events
+leads to another end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from tiffin.gateway.router import Routed
+from tiffin.local.faults import FAILURES, problem_of
+from tiffin.local.preparing import Prepared
+from tiffin.local.replica import Replica, Setting
+from tiffin.local.routing import Routing, routed
+from tiffin.local.seams import Activator, Decider, Launcher
+from tiffin.local.store import ReplicaRecord, Store, Stored
+from tiffin.plan import changes
+from tiffin.plan.conditions import View, conditions, revision_statuses
+from tiffin.plan.revision import Revision, digest, unscaled
+from tiffin.plan.share import Aim, Spread, Standing, aim, spread
+from tiffin.plan.state import Condition, DeploymentStatus, Event, Problem, ReplicaStatus
+from tiffin.spec import Component, ContainerSource, Deployment, Scaling, Variant
+
+REVISIONS_KEPT = 10
+RETRY_SECONDS = 1.0
+LONGEST_RETRY_SECONDS = 60.0
+HOLD_SECONDS = 0.05
+"""Between the gateway's knowing that calls wait and the taking away of the replicas they would have gone to."""
+
+Place = tuple[int, str]
+
+
+class Surroundings(Protocol):
+    """What all deployments of a controller share."""
+
+    store: Store
+    routing: Routing
+    activator: Activator | None
+    decider: Decider
+    slots: asyncio.Semaphore
+
+    def launcher_of(self, component: Component) -> Launcher:
+        """Who starts its replicas."""
+
+    def setting(self, revision: Revision, component: Component, artefact: Path, fetch_seconds: float) -> Setting:
+        """What starts of its replicas share."""
+
+    async def prepare(self, revision: Revision) -> Prepared:
+        """Where its artefacts are on this disk; raises TiffinError or OSError."""
+
+    def room_for(self, revision: Revision, component: Component) -> Problem | None:
+        """Why one more replica does not fit on this machine."""
+
+    def changed(self, deploying: Deploying) -> None:
+        """Its status may be another one."""
+
+    def forget(self, deploying: Deploying) -> None:
+        """It is gone."""
+
+    def say(self, text: str) -> None:
+        """Tell people."""
+
+
+@dataclass
+class Live:
+    """A revision that runs, or is about to."""
+
+    revision: Revision
+    prepared: Prepared | None = None
+    problem: Problem | None = None
+    failure: Exception | None = None
+    task: asyncio.Task[None] | None = None
+    fetch_seconds: float = 0.0
+    wanted: dict[str, int] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+
+
+class Deploying:
+    """One deployment. ``wake`` when anything changed; ``status`` is what it is like now."""
+
+    def __init__(self, key: str, around: Surroundings) -> None:
+        self.key = key
+        self.stored: Stored | None = None
+        self.revisions: dict[int, Revision] = {}
+        self.standings: dict[str, Standing] = {}
+        self.live: dict[int, Live] = {}
+        self.replicas: dict[str, Replica] = {}
+        self.aims: dict[str, Aim] = {}
+        self.spread = Spread({}, {})
+        self.part: Routed | None = None
+        self.conditions: tuple[Condition, ...] = ()
+        self.warnings: tuple[str, ...] = ()
+        self.pending: dict[Place, Problem] = {}
+        self.version = 0
+        self.error: Exception | None = None
+        self._around = around
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._problem: Problem | None = None
+        self._is_stopping = False
+        self._uses: dict[str, tuple[float | None, int | None]] = {}
+
+    # -- from outside --------------------------------------------------------------------------------------
+
+    def load(self) -> None:
+        """Read what was written down of it."""
+        store = self._around.store
+        self.revisions = {revision.number: revision for revision in store.revisions(self.key)}
+        self.standings = store.standings(self.key)
+
+    async def adopt(self, record: ReplicaRecord) -> bool:
+        """Take over a replica of an earlier controller; ``False`` when it is not there or nobody needs it."""
+        revision = self.revisions.get(record.revision)
+        component = _component(revision, record.component)
+        if revision is None or component is None:
+            return False
+        artefact = Path()
+        if isinstance(component.source, ContainerSource):
+            try:
+                prepared = await self._around.prepare(revision)
+            except FAILURES:
+                return False
+            component, artefact = (
+                _named(prepared.components, component.name) or component,
+                prepared.paths[component.name],
+            )
+        # The artefact of others is known again when they must be started anew.
+        setting = self._around.setting(revision, component, artefact, 0.0)
+        replica = Replica(record, revision, component, setting, self)
+        if not await replica.adopt():
+            return False
+        self.replicas[replica.id] = replica
+        self.live.setdefault(revision.number, Live(revision))
+        return True
+
+    def begin(self) -> None:
+        """Make true what is desired, from now on."""
+        for replica in self.replicas.values():
+            replica.begin()
+        self._task = asyncio.create_task(self._run())
+        self.wake()
+
+    def begin_or_wake(self) -> None:
+        """Make true what is desired now."""
+        if self._task is None:
+            self.begin()
+        self.wake()
+
+    def pids(self) -> set[int]:
+        """The processes of its replicas."""
+        return {one.running.identity.pid for one in self.replicas.values() if one.running is not None}
+
+    def wake(self) -> None:
+        """Look again at what is desired and what is there."""
+        self._woken.set()
+
+    def settle(self) -> None:
+        """Compute shares and the gateway's part from what was adopted, before anything runs."""
+        deployment = self.deployment
+        if deployment is None or deployment.stopped:
+            return
+        for standing in self.standings.values():
+            for number in {standing.rolled_out, *standing.serving} & self.revisions.keys():
+                self.live.setdefault(number, Live(self.revisions[number]))
+        self._aim(deployment)
+        self._count()
+        self._hold()
+        self._aim(deployment)
+        self._make_part(deployment)
+
+    @property
+    def deployment(self) -> Deployment | None:
+        """What is desired; ``None`` when it is to go."""
+        return None if self.stored is None else self.stored.deployment
+
+    @property
+    def has_settled(self) -> bool:
+        """Whether nothing is on its way: it serves as asked, or was tried and failed."""
+        if self.stored is None:
+            return not self.replicas
+        if self._problem is not None or (self.deployment is not None and self.deployment.stopped):
+            return True
+        if not self.aims:
+            return False
+        for found in self.aims.values():
+            current = found.standing.current
+            live = self.live.get(current)
+            if found.is_reached and not any(
+                replica.phase in ("Pending", "Starting") for replica in self.replicas.values()
+            ):
+                continue
+            if live is None or not self._has_failed(live):
+                return False
+        return True
+
+    def _has_failed(self, live: Live) -> bool:
+        if live.problem is not None:
+            return True
+        own = [one for one in self.replicas.values() if one.revision.number == live.revision.number]
+        trying = any(one.phase in ("Pending", "Starting") for one in own)
+        stuck = any(one.has_failed for one in own) or any(
+            place[0] == live.revision.number for place in self.pending
+        )
+        return stuck and not trying
+
+    @property
+    def is_served(self) -> bool:
+        """Whether callers can be answered."""
+        return bool(self.spread.weights)
+
+    def failure(self) -> Exception | None:
+        """The error that keeps the newest spec from serving."""
+        if self.stored is not None and self.stored.problem.message:
+            return self.error
+        for found in self.aims.values():
+            live = self.live.get(found.standing.current)
+            if found.is_reached or live is None:
+                continue
+            if live.failure is not None:
+                return live.failure
+            for replica in self.replicas.values():
+                if replica.revision.number == live.revision.number and replica.failure is not None:
+                    return replica.failure
+        return None
+
+    async def stop(self) -> None:
+        """Drain everything; nothing is desired of it any more, as far as this controller goes."""
+        self._is_stopping = True
+        await self._cancel()
+        await asyncio.gather(*(replica.drain(self._published) for replica in list(self.replicas.values())))
+
+    async def let_go(self) -> None:
+        """Look no longer after it, and leave it running."""
+        await self._cancel()
+        for replica in self.replicas.values():
+            await replica.let_go()
+
+    def kill(self) -> None:
+        """End all processes at once."""
+        for replica in self.replicas.values():
+            replica.kill()
+
+    def set_wanted(self, place: Place, count: int) -> None:
+        """A number of replicas was decided."""
+        live = self.live.get(place[0])
+        if live is not None and live.wanted.get(place[1]) != count:
+            live.wanted[place[1]] = count
+            self.wake()
+
+    def call_waits(self, pool: str) -> None:
+        """A call is held for a pool without replicas."""
+        for live in self.live.values():
+            for component in live.revision.components:
+                if live.revision.pool(component.name) == pool:
+                    scaling = self._scaling(live.revision, component)
+                    self.set_wanted(
+                        (live.revision.number, component.name), max(1, scaling.windows.activation_scale)
+                    )
+                    if component.calls and component.calls in live.held:
+                        self.call_waits(live.revision.pool(component.calls))
+
+    def change_standing(self, variant: str, **values: object) -> None:
+        """Write down that people or a judge want another share."""
+        before = self.standings.get(variant, Standing())
+        self._keep_standing(variant, msgspec.structs.replace(before, **values))
+        self.wake()
+
+    # -- a replica's keeper --------------------------------------------------------------------------------
+
+    def note(self, record: ReplicaRecord) -> None:
+        """Write down what is known of a replica."""
+        self._around.store.put_replica(record)
+
+    def gone(self, replica: Replica) -> None:
+        """A replica has ended for good."""
+        self.replicas.pop(replica.id, None)
+        try:
+            self._around.store.remove_replica(replica.id)
+        except FAILURES as error:
+            self.say(str(error))
+        self.wake()
+        self._around.changed(self)
+
+    def changed(self, replica: Replica) -> None:
+        """A replica's phase is another one."""
+        if replica.is_ready:
+            seconds = sum(replica.record.start_seconds.values())
+            self.tell("ReplicaReady", f"{replica.name} is ready after {seconds:.2f} s")
+        elif replica.has_failed and replica.problem is not None:
+            self.tell(replica.problem.reason, f"{replica.name}: {replica.problem.message}", is_bad=True)
+        elif replica.phase == "Draining":
+            self.tell("ReplicaDraining", f"{replica.name} finishes its calls and ends")
+        self.wake()
+        self._around.changed(self)
+
+    def say(self, text: str) -> None:
+        """Tell people."""
+        self._around.say(text)
+
+    def tell(self, reason: str, message: str, *, is_bad: bool = False) -> None:
+        """Add an event; on a full disk it is lost."""
+        type = "Warning" if is_bad else "Normal"
+        event = Event(deployment=self.key, type=type, reason=reason, message=message, time=time.time())  # type: ignore[arg-type]
+        try:
+            self._around.store.add_event(event)
+        except FAILURES:
+            return
+
+    # -- the task ------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        pause = RETRY_SECONDS
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            try:
+                await self._step()
+                pause = RETRY_SECONDS
+            except FAILURES as error:
+                # The store or the gateway cannot be written: what is there goes on as it is.
+                self._problem = problem_of(error)
+                self.say(f"{self.key}: {error}; trying again in {pause:g} s")
+                self._around.changed(self)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+                self.wake()
+
+    async def _step(self) -> None:
+        deployment = self.deployment
+        if deployment is None:
+            await self._leave()
+            return
+        stored = self.stored
+        assert stored is not None
+        broken = stored.problem
+        self._problem = (
+            Problem(reason="ImportFailed", message=broken.message, hint=broken.hint) if broken.message else None
+        )
+        if deployment.stopped:
+            self.aims, self.spread, self.part = {}, Spread({}, {}), None
+            if await self._around.routing.publish_or_retry():
+                self._drain(list(self.replicas.values()))
+            self._around.changed(self)
+            return
+        if not broken.message:
+            self._revise(deployment)
+        before = self.spread
+        self._aim(deployment)
+        self._prepare_wanted()
+        self._count()
+        if self._hold():
+            self._aim(deployment)
+        self._make_part(deployment)
+        told = await self._around.routing.publish_or_retry()
+        if told:
+            await self._release(deployment)
+            self._change()
+            self._retire()
+        if before != self.spread:
+            self._tell_spread()
+        self._around.changed(self)
+
+    async def _leave(self) -> None:
+        """It was deleted: no longer routed, then drained, then forgotten."""
+        self.aims, self.spread, self.part = {}, Spread({}, {}), None
+        for live in self.live.values():
+            if live.task is not None:
+                live.task.cancel()
+        if not await self._around.routing.publish_or_retry():
+            return
+        self._drain(list(self.replicas.values()))
+        if not self.replicas:
+            for live in self.live.values():
+                self._forget_pools(live)
+            self._around.store.forget(self.key)
+            self._around.forget(self)
+
+    def _revise(self, deployment: Deployment) -> None:
+        """A revision for each variant's digest, written down before anything is started."""
+        store = self._around.store
+        for variant in deployment.all_variants:
+            before = self.standings.get(variant.name, Standing())
+            wanted = digest(variant, deployment.protocol)
+            now = self.revisions.get(before.current)
+            if now is not None and now.digest == wanted:
+                continue
+            number = None if self._splits(variant) else self._known(variant, before, wanted)
+            if number is None:
+                number = max([0, *self.revisions, store.next_revision(self.key) - 1]) + 1
+                revision = Revision(
+                    namespace=deployment.namespace,
+                    deployment=deployment.name,
+                    number=number,
+                    variant=variant.name,
+                    protocol=deployment.protocol,
+                    components=tuple(unscaled(part) for part in variant.components),
+                    digest=wanted,
+                    created=time.time(),
+                )
+                store.add_revision(revision)
+                self.revisions[number] = revision
+                self.tell("RevisionCreated", f"{revision.name} of {variant.name}")
+            changed = {"override": None, "mirror": 0.0, "rejected": 0, "paused": False, "judged": b""}
+            self._keep_standing(variant.name, msgspec.structs.replace(before, current=number, **changed))
+        for name in self.standings.keys() - {variant.name for variant in deployment.all_variants}:
+            store.remove_standing(self.key, name)
+            del self.standings[name]
+            self.aims.pop(name, None)
+
+    def _splits(self, variant: Variant) -> bool:
+        """Whether the newest revision shares its calls with the one before: then going back is a revision too."""
+        deployment = self.deployment
+        is_main = deployment is not None and variant.name == deployment.variant
+        return is_main and deployment is not None and deployment.canary_percent is not None
+
+    def _known(self, variant: Variant, standing: Standing, wanted: str) -> int | None:
+        """A revision that serves and is the same: going back to it needs no new one."""
+        for number in (standing.rolled_out, *standing.serving):
+            revision = self.revisions.get(number)
+            if revision is not None and revision.digest == wanted and revision.variant == variant.name:
+                return number
+        return None
+
+    def _aim(self, deployment: Deployment) -> None:
+        servable = frozenset(number for number in self.live if self._can_serve(number))
+        aims: dict[str, Aim] = {}
+        for variant in deployment.all_variants:
+            standing = self.standings.get(variant.name)
+            if standing is None:
+                continue
+            is_main = variant.name == deployment.variant
+            own = frozenset(n for n in servable if self.revisions[n].variant == variant.name)
+            found = aim(
+                _known_only(standing, self.revisions),
+                own,
+                canary_percent=deployment.canary_percent if is_main else None,
+                has_rollout=is_main and deployment.rollout is not None,
+            )
+            self._keep_standing(variant.name, found.standing)
+            aims[variant.name] = found
+        self.aims = aims
+        self.spread = spread(deployment, aims)
+
+    def _can_serve(self, number: int) -> bool:
+        live = self.live[number]
+        standing = self.standings.get(live.revision.variant, Standing())
+        is_proven = number in standing.proven
+        for component in live.revision.components:
+            own = self._own((number, component.name))
+            ready = sum(replica.is_ready for replica in own)
+            if is_proven:
+                if not ready and component.name not in live.held:
+                    return False
+                continue
+            if ready < max(1, live.wanted.get(component.name, 1)):
+                return False
+            if any(replica.is_warm is False for replica in own) and self._others_are_warm(number):
+                return False
+        return True
+
+    def _others_are_warm(self, number: int) -> bool:
+        """An example that nobody can answer says nothing against a new revision."""
+        others = [one for one in self.replicas.values() if one.revision.number != number and one.is_ready]
+        return any(one.is_warm for one in others)
+
+    def _prepare_wanted(self) -> None:
+        for number in {number for found in self.aims.values() for number in found.wanted}:
+            revision = self.revisions.get(number)
+            if revision is None:
+                continue
+            live = self.live.setdefault(number, Live(revision))
+            if live.prepared is None and (live.task is None or live.task.done()):
+                live.task = asyncio.create_task(self._prepare(live))
+
+    async def _prepare(self, live: Live) -> None:
+        """Fetch its artefacts; again and again, since an address may be there later."""
+        pause = RETRY_SECONDS
+        while True:
+            began = time.monotonic()
+            try:
+                live.prepared = await self._around.prepare(live.revision)
+            except FAILURES as error:
+                problem = problem_of(error)
+                if live.problem is None:
+                    self.tell(problem.reason, f"{live.revision.name}: {problem.message}", is_bad=True)
+                live.problem, live.failure = problem, error
+                self.wake()
+                self._around.changed(self)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_RETRY_SECONDS)
+                continue
+            live.fetch_seconds = time.monotonic() - began
+            live.problem = live.failure = None
+            for replica in self.replicas.values():
+                if replica.revision.number == live.revision.number:
+                    located = _named(live.prepared.components, replica.component.name)
+                    if located is not None:
+                        replica.found(located, live.prepared.paths[located.name])
+            self.wake()
+            return
+
+    def _count(self) -> None:
+        """How many replicas each place should have; what was decided stays within the bounds there are now."""
+        wanted = {number for found in self.aims.values() for number in found.wanted}
+        for number, live in self.live.items():
+            if number not in wanted:
+                live.wanted.clear()
+                live.held.clear()
+                continue
+            for component in live.revision.components:
+                live.wanted[component.name] = self._bounded(live, component)
+
+    def _bounded(self, live: Live, component: Component) -> int:
+        scaling = self._scaling(live.revision, component)
+        if scaling.is_fixed:
+            return scaling.min_replicas
+        standing = self.standings.get(live.revision.variant, Standing())
+        can_be_none = self._around.activator is not None and live.revision.number in standing.proven
+        least = scaling.min_replicas if can_be_none else max(1, scaling.min_replicas)
+        decided = live.wanted.get(component.name)
+        if decided is None:
+            # As many as the one it takes over from has, so that no call finds less room than before.
+            same = [
+                one
+                for one in self.replicas.values()
+                if one.is_ready
+                and one.component.name == component.name
+                and one.revision.variant == live.revision.variant
+                and one.revision.number != live.revision.number
+            ]
+            decided = max(len(same), len(self._own((live.revision.number, component.name))))
+        most = max(1, least) if scaling.max_replicas is None else scaling.max_replicas
+        return max(least, min(decided, most) if most else decided)
+
+    def _hold(self) -> bool:
+        """Places that come to nothing are held before their replicas go; whether there are new ones."""
+        activator = self._around.activator
+        if activator is None:
+            return False
+        is_new = False
+        for number, live in self.live.items():
+            if not any(number in found.wanted for found in self.aims.values()):
+                continue
+            for component in live.revision.components:
+                name = component.name
+                if live.wanted.get(name) == 0 and name not in live.held:
+                    activator.hold(live.revision.pool(name))
+                    live.held.add(name)
+                    is_new = True
+        return is_new
+
+    async def _release(self, deployment: Deployment) -> None:
+        """Calls that were held go on: the gateway knows the replicas, then that nothing is held, then they go."""
+        activator = self._around.activator
+        if activator is None:
+            return
+        freed: list[tuple[str, tuple[str, ...]]] = []
+        for live in self.live.values():
+            for name in list(live.held):
+                ready = [one.endpoint for one in self._own((live.revision.number, name)) if one.is_ready]
+                if ready and live.wanted.get(name, 0) > 0:
+                    live.held.discard(name)
+                    freed.append((live.revision.pool(name), tuple(ready)))
+        if not freed:
+            return
+        self._make_part(deployment)
+        await self._around.routing.publish()
+        for pool, endpoints in freed:
+            activator.release(pool, endpoints)
+
+    def _make_part(self, deployment: Deployment) -> None:
+        endpoints: dict[Place, list[str]] = {}
+        for replica in self.replicas.values():
+            if replica.is_ready:
+                endpoints.setdefault(replica.place, []).append(replica.endpoint)
+        held = frozenset((live.revision.number, name) for live in self.live.values() for name in live.held)
+        self.part = routed(deployment, self.revisions, self.aims, self.spread, endpoints, held)
+
+    def _change(self) -> None:
+        """Start and drain replicas until the numbers are right."""
+        wanted = {
+            (number, part.name): live.wanted.get(part.name, 0)
+            for number, live in self.live.items()
+            for part in live.revision.components
+        }
+        seen = [
+            changes.Seen(id=one.id, place=one.place, phase=one.phase, order=int(one.id[1:]))
+            for one in self.replicas.values()
+        ]
+        before, self.pending = self.pending, {}
+        drained = []
+        for change in changes.reconcile(wanted, seen):
+            if isinstance(change, changes.Start):
+                self._start(change.place, before)
+            else:
+                drained.append(self.replicas[change.id])
+        self._drain(drained)
+
+    def _start(self, place: Place, before: Mapping[Place, Problem]) -> None:
+        live = self.live[place[0]]
+        component = _component(live.revision, place[1])
+        if component is None or live.prepared is None or place in self.pending:
+            return
+        problem = self._around.room_for(live.revision, component)
+        if problem is not None:
+            self.pending[place] = problem
+            if before.get(place) != problem:
+                self.tell(problem.reason, f"{live.revision.name}: {problem.message}", is_bad=True)
+            return
+        found = live.prepared
+        located = _named(found.components, component.name) or component
+        setting = self._around.setting(live.revision, located, found.paths[component.name], live.fetch_seconds)
+        record = ReplicaRecord(
+            id=self._around.store.next_replica(), key=self.key, revision=place[0], component=component.name
+        )
+        self._around.store.put_replica(record)
+        replica = Replica(record, live.revision, located, setting, self)
+        self.replicas[replica.id] = replica
+        replica.begin()
+
+    def _drain(self, replicas: Sequence[Replica]) -> None:
+        for replica in replicas:
+            replica.drain(self._published)
+
+    async def _published(self) -> None:
+        """The gateway knows which replicas are ready now."""
+        deployment = self.deployment
+        if deployment is not None and self.part is not None:
+            self._make_part(deployment)
+        if self._is_stopping:
+            await self._around.routing.publish_or_retry()
+        else:
+            await self._around.routing.publish_at_last()
+
+    def _retire(self) -> None:
+        """Forget revisions that nobody wants and nothing runs of; keep the last ones to go back to."""
+        wanted = {number for found in self.aims.values() for number in found.wanted}
+        for number in [n for n in self.live if n not in wanted and not self._any(n)]:
+            live = self.live.pop(number)
+            if live.task is not None:
+                live.task.cancel()
+            self._forget_pools(live)
+        standing = {n for one in self.standings.values() for n in (one.current, one.rolled_out, one.previous)}
+        old = [n for n in sorted(self.revisions) if n not in wanted | standing | self.live.keys()]
+        for number in old[: max(0, len(self.revisions) - REVISIONS_KEPT)]:
+            self._around.store.remove_revision(self.key, number)
+            del self.revisions[number]
+
+    def _forget_pools(self, live: Live) -> None:
+        for component in live.revision.components:
+            pool = live.revision.pool(component.name)
+            self._around.decider.forget(pool)
+            if self._around.activator is not None:
+                self._around.activator.forget(pool)
+
+    async def _cancel(self) -> None:
+        tasks = [self._task, *(live.task for live in self.live.values())]
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+        await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+
+    def _keep_standing(self, variant: str, standing: Standing) -> None:
+        if self.standings.get(variant) != standing:
+            self._around.store.put_standing(self.key, variant, standing)
+            self.standings[variant] = standing
+
+    def _own(self, place: Place) -> list[Replica]:
+        return [one for one in self.replicas.values() if one.place == place and one.phase != "Draining"]
+
+    def _any(self, number: int) -> bool:
+        return any(one.revision.number == number for one in self.replicas.values())
+
+    def component_now(self, revision: Revision, component: Component) -> Component:
+        """A component of a revision, with the bounds there are now."""
+        return msgspec.structs.replace(component, scaling=self._scaling(revision, component))
+
+    def _scaling(self, revision: Revision, component: Component) -> Scaling:
+        """The bounds there are now; a revision has none of its own."""
+        deployment = self.deployment
+        if deployment is None:
+            return Scaling()
+        for variant in deployment.all_variants:
+            if variant.name == revision.variant:
+                for part in variant.components:
+                    if part.name == component.name:
+                        return part.scaling
+        return Scaling()
+
+    def _tell_spread(self) -> None:
+        parts = [
+            f"{self.revisions[number].name} {weight:.4g} %"
+            for number, weight in self.spread.weights.items()
+            if number in self.revisions
+        ]
+        self.tell("TrafficChanged", ", ".join(parts) or "no revision can serve", is_bad=not parts)
+
+    # -- what it is like -----------------------------------------------------------------------------------
+
+    def view(self) -> View:
+        """What is observed of it."""
+        deployment = self.deployment
+        wanted = {
+            number: dict(live.wanted)
+            for number, live in self.live.items()
+            if any(live.wanted.values()) or any(number in found.wanted for found in self.aims.values())
+        }
+        problems = {number: live.problem for number, live in self.live.items() if live.problem is not None}
+        for (number, _), problem in self.pending.items():
+            if not any(one.is_ready for one in self.replicas.values() if one.revision.number == number):
+                problems.setdefault(number, problem)
+        return View(
+            aims=self.aims,
+            spread=self.spread,
+            revisions=self.revisions,
+            replicas=tuple(self.replica_statuses()),
+            wanted=wanted,
+            problems=problems,
+            preparing=frozenset(n for n, live in self.live.items() if live.prepared is None and not self._any(n)),
+            idle=frozenset(n for n, live in self.live.items() if live.held and self._can_serve(n)),
+            is_stopped=deployment is not None and deployment.stopped,
+            problem=self._problem,
+            gateway=self._around.routing.problem,
+        )
+
+    def replica_statuses(self) -> list[ReplicaStatus]:
+        """Each replica, with what it used when it was looked at last."""
+        return [one.status(*self._uses.get(one.id, (None, None))) for one in self.replicas.values()]
+
+    def note_uses(self, uses: Mapping[str, tuple[float | None, int | None]]) -> None:
+        """Cores and bytes each replica uses."""
+        self._uses = dict(uses)
+
+    def status(self, urls: Sequence[str] = (), url: str = "", curl: str = "") -> DeploymentStatus:
+        """What it is like now; conditions keep the time they became true."""
+        view = self.view()
+        self.conditions = conditions(view, self.conditions, time.time())
+        names = self.revisions
+
+        def named(number: int) -> str:
+            return names[number].name if number in names else ""
+
+        return DeploymentStatus(
+            observed_generation=self.stored.generation if self.stored is not None else 0,
+            conditions=self.conditions,
+            url=url,
+            urls=tuple(urls),
+            curl=curl,
+            revisions=revision_statuses(view),
+            replicas=view.replicas,
+            rolled_out={name: named(one.rolled_out) for name, one in self.standings.items() if one.rolled_out},
+            latest={name: named(one.current) for name, one in self.standings.items() if one.current},
+            latest_ready={
+                name: named(one.latest_ready) for name, one in self.standings.items() if one.latest_ready
+            },
+            warnings=self.warnings,
+        )
+
+
+def _component(revision: Revision | None, name: str) -> Component | None:
+    if revision is None:
+        return None
+    return _named(revision.components, name)
+
+
+def _named(components: Sequence[Component], name: str) -> Component | None:
+    return next((part for part in components if part.name == name), None)
+
+
+def _known_only(standing: Standing, revisions: Mapping[int, Revision]) -> Standing:
+    """Without revisions that are no longer known."""
+    return msgspec.structs.replace(
+        standing,
+        rolled_out=standing.rolled_out if standing.rolled_out in revisions else 0,
+        previous=standing.previous if standing.previous in revisions else 0,
+        proven=tuple(number for number in standing.proven if number in revisions),
+        serving={number: part for number, part in standing.serving.items() if number in revisions},
+    )

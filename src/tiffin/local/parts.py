@@ -1,0 +1,28 @@
+"""Which parts a controller is made of on this machine: those whose packages are installed."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from tiffin.local.containers import Containers, Programs
+from tiffin.local.home import Home
+from tiffin.local.judging import Judge
+
+
+def has_api() -> bool:
+    """Whether the API and the activator can be served."""
+    return find_spec("aiohttp") is not None
+
+
+def of(home: Home) -> dict[str, Any]:
+    """Arguments of ``Controller`` beside its home and its gateway."""
+    found: dict[str, Any] = {
+        "launchers": [Programs(home.data), Containers()],
+        "judge": Judge(home.data.root / "recordings"),
+    }
+    if has_api():
+        from tiffin.local.activator import Activator
+
+        found["activator"] = Activator()
+    return found

@@ -1,0 +1,255 @@
+"""From revisions and their replicas to what the gateway is told, and the telling.
+
+``routed`` is pure. ``Routing`` gathers every deployment's part into one snapshot and publishes it, one at a time;
+whoever waits for a change to be known waits for a snapshot that was taken after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import msgspec
+
+from tiffin import dialects
+from tiffin.errors import SpecError
+from tiffin.gateway.router import Choice, Pool, Routed, Router, Share, Snapshot
+from tiffin.local.faults import FAILURES, problem_of
+from tiffin.plan.revision import Revision
+from tiffin.plan.share import Aim, Spread, normal
+from tiffin.plan.state import Problem
+from tiffin.spec import Component, Deployment
+
+LONGEST_PAUSE_SECONDS = 30.0
+
+Endpoints = Mapping[tuple[int, str], Sequence[str]]
+"""By a revision's number and a component's name: where its ready replicas listen."""
+
+
+def routed(
+    deployment: Deployment,
+    revisions: Mapping[int, Revision],
+    aims: Mapping[str, Aim],
+    spread: Spread,
+    endpoints: Endpoints,
+    held: frozenset[tuple[int, str]] = frozenset(),
+) -> Routed | None:
+    """A deployment's part of a snapshot; ``None`` while nothing of it ever could serve."""
+    weights = spread.weights or _remembered(aims)
+    if not any(number in revisions for number in weights):
+        return None
+    tagged = {number for aim in aims.values() for number in aim.tags.values()}
+    shown = {number for aim in aims.values() for number in aim.shares}
+    names = [number for number in {*weights, *spread.mirrors, *tagged, *shown} if number in revisions]
+    components = _components(deployment)
+    current = {part.name: part for variant in deployment.all_variants for part in variant.components}
+    pools = [
+        Pool(
+            revisions[number].pool(part.name),
+            _timed(part, current.get(part.name)),
+            tuple(endpoints.get((number, part.name), ())),
+            held=(number, part.name) in held,
+        )
+        for number in sorted(names)
+        for part in revisions[number].components
+    ]
+    choices = {name: _choices(deployment, revisions, aims, weights, name) for name in components}
+    return Routed(
+        deployment=deployment,
+        pools=pools,
+        choices={name: found for name, found in choices.items() if found},
+        variants=_variants(deployment, revisions, aims, components),
+        mirrors=_mirrors(deployment, revisions, spread),
+        tags=_tags(deployment, aims),
+        correlate=deployment.recording is not None or deployment.rollout is not None or bool(spread.mirrors),
+    )
+
+
+def _timed(part: Component, now: Component | None) -> Component:
+    """A component of a revision, with the scaling its deployment has now."""
+    return part if now is None else msgspec.structs.replace(part, scaling=now.scaling)
+
+
+def _remembered(aims: Mapping[str, Aim]) -> dict[int, float]:
+    """Whoever served last: its callers get 503 until it is back, not 404."""
+    found = {number: part for aim in aims.values() for number, part in aim.standing.serving.items()}
+    return normal(found) if found else {}
+
+
+def _components(deployment: Deployment) -> list[str]:
+    names = [part.name for variant in deployment.all_variants for part in variant.components]
+    return list(dict.fromkeys(names))
+
+
+def _shares(revisions: Mapping[int, Revision], weights: Mapping[int, float], component: str) -> tuple[Share, ...]:
+    """A revision without the component (a plain predictor, say) is reached at its entry."""
+    found = []
+    for number, weight in weights.items():
+        revision = revisions.get(number)
+        if revision is None or weight <= 0:
+            continue
+        names = [part.name for part in revision.components]
+        entry = "transformer" if "transformer" in names else names[0]
+        found.append(Share(revision.pool(component if component in names else entry), weight))
+    return tuple(found)
+
+
+def _choices(
+    deployment: Deployment,
+    revisions: Mapping[int, Revision],
+    aims: Mapping[str, Aim],
+    weights: Mapping[int, float],
+    component: str,
+) -> tuple[Choice, ...]:
+    rest = _shares(revisions, weights, component)
+    if not rest:
+        return ()
+    found = []
+    for rule in deployment.traffic.rules:
+        shares = _shares(revisions, _named(deployment, aims, rule.variant), component)
+        if shares:
+            found.append(Choice(shares, rule.matches))
+    return (*found, Choice(rest))
+
+
+def _named(deployment: Deployment, aims: Mapping[str, Aim], name: str) -> dict[int, float]:
+    """Who is meant by the name of a variant, or by ``stable`` and ``canary``."""
+    if name in aims:
+        return aims[name].shares
+    main = aims.get(deployment.variant)
+    if main is None or name not in ("stable", "canary"):
+        return {}
+    tag = "prev" if name == "stable" else "canary"
+    return {main.tags[tag]: 100.0} if tag in main.tags else main.shares
+
+
+def _variants(
+    deployment: Deployment, revisions: Mapping[int, Revision], aims: Mapping[str, Aim], components: Sequence[str]
+) -> dict[tuple[str, str], Sequence[Share]]:
+    named = {name: aim.shares for name, aim in aims.items()}
+    main = aims.get(deployment.variant)
+    if main is not None:
+        named = {**{tag: {number: 100.0} for tag, number in main.tags.items()}, **named}
+    found: dict[tuple[str, str], Sequence[Share]] = {}
+    for name, weights in named.items():
+        for component in components:
+            shares = _shares(revisions, weights, component)
+            if shares:
+                found[name, component] = shares
+    return found
+
+
+def _mirrors(
+    deployment: Deployment, revisions: Mapping[int, Revision], spread: Spread
+) -> dict[str, Sequence[Share]]:
+    shares = _shares(revisions, spread.mirrors, deployment.entry)
+    return {deployment.entry: shares} if shares else {}
+
+
+def _tags(deployment: Deployment, aims: Mapping[str, Aim]) -> dict[str, Sequence[str]]:
+    main = aims.get(deployment.variant)
+    if not deployment.traffic.tags or main is None:
+        return {}
+    hosts = [
+        host for route in deployment.routes if not route.component and route.path == "/" for host in route.hosts
+    ]
+    return {tag: tuple(f"{tag}-{host}" for host in dict.fromkeys(hosts)) for tag in main.tags} if hosts else {}
+
+
+class Routing:
+    """What the gateway is told.
+
+    Args:
+        gateway: What is told.
+        parts: Every deployment's part, in the order the deployments were made.
+        activator: The socket of what holds calls; empty where nothing does.
+        say: Told when the gateway cannot be told, and when it could again.
+    """
+
+    def __init__(
+        self,
+        gateway: Router,
+        parts: Callable[[], Sequence[Routed]],
+        *,
+        activator: str = "",
+        say: Callable[[str], None],
+    ) -> None:
+        self.gateway = gateway
+        self.problem: Problem | None = None
+        self._parts = parts
+        self._activator = activator
+        self._say = say
+        self._lock = asyncio.Lock()
+        self._wanted = 0
+        self._told = 0
+        self._retrying: asyncio.Task[None] | None = None
+
+    def snapshot(self) -> Snapshot:
+        """What is to be routed now; addresses that several deployments want go to the first."""
+        parts = list(self._parts())
+        settled, _ = dialects.combine([msgspec.structs.replace(p.deployment, derived_name=False) for p in parts])
+        return Snapshot(
+            tuple(
+                Routed(one, p.pools, p.choices, p.variants, p.mirrors, p.tags, p.correlate)
+                for one, p in zip(settled, parts, strict=True)
+            ),
+            activator=self._activator,
+        )
+
+    async def publish(self) -> None:
+        """Return when the gateway knows what is true now; raises TiffinError or OSError when it cannot be told."""
+        self._wanted += 1
+        mine = self._wanted
+        async with self._lock:
+            if self._told >= mine:
+                return
+            including = self._wanted
+            await self.gateway.publish(self.snapshot())
+            self._told = including
+            self.problem = None
+
+    async def publish_or_retry(self) -> bool:
+        """As ``publish``; when it cannot be told now it is told later. Whether it was told now."""
+        try:
+            await self.publish()
+        except FAILURES as error:
+            self.problem = problem_of(error)
+            self._say(f"the gateway was not told of the change: {error}; trying again")
+            if self._retrying is None or self._retrying.done():
+                self._retrying = asyncio.create_task(self._retry())
+            return False
+        return True
+
+    async def publish_at_last(self) -> None:
+        """Return when the gateway knows what is true now, however long that takes."""
+        if not await self.publish_or_retry() and self._retrying is not None:
+            await asyncio.shield(self._retrying)
+
+    async def stop(self) -> None:
+        """Try no more."""
+        if self._retrying is not None:
+            self._retrying.cancel()
+            await asyncio.gather(self._retrying, return_exceptions=True)
+
+    async def _retry(self) -> None:
+        """A change the gateway was not told of (a full disk, say) must not wait for the next one."""
+        pause = 1.0
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+            try:
+                await self.publish()
+            except FAILURES as error:
+                self.problem = problem_of(error)
+                continue
+            self._say("the gateway has been told")
+            return
+
+
+def conflicts(deployments: Sequence[Deployment]) -> SpecError | None:
+    """Why these cannot be routed together."""
+    try:
+        dialects.combine([msgspec.structs.replace(one, derived_name=False) for one in deployments])
+    except SpecError as error:
+        return error
+    return None
