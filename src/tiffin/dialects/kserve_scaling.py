@@ -23,7 +23,7 @@ _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|us|µs|ns|h|m|s))+")
 _SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 # What an annotation sets of Windows, its bounds, and whether it is a duration.
-_WINDOWS: dict[str, tuple[str, float, float, bool]] = {
+WINDOWS: dict[str, tuple[str, float, float, bool]] = {
     "window": ("stable_seconds", 6, 3600, True),
     "panic-window-percentage": ("panic_percent", 1, 100, False),
     "panic-threshold-percentage": ("panic_threshold_percent", 110, 1000, False),
@@ -62,12 +62,17 @@ def notes_of(fields: Fields, context: Context) -> dict[str, Annotation]:
                 if written is own:
                     fields.reader.warn(path, NO_EFFECT)
                 continue
-            name = re.sub(r"([A-Z])", r"-\1", key.removeprefix(PREFIX)).lower()
-            if name in _WINDOWS or name in _OTHERS:
+            name = dashed(key)
+            if name in WINDOWS or name in _OTHERS:
                 found[name] = Annotation(text, path)
             elif written is own or is_first:
                 fields.reader.warn(path, NO_EFFECT)
     return found
+
+
+def dashed(key: str) -> str:
+    """``min-scale`` of ``autoscaling.knative.dev/minScale``."""
+    return re.sub(r"([A-Z])", r"-\1", key.removeprefix(PREFIX)).lower()
 
 
 def read(fields: Fields, context: Context) -> Scaling:
@@ -177,7 +182,7 @@ def _measure(
 
 def _windows(fields: Fields, notes: Mapping[str, Annotation]) -> Windows:
     found: dict[str, float] = {}
-    for name, (field, least, most, is_duration) in _WINDOWS.items():
+    for name, (field, least, most, is_duration) in WINDOWS.items():
         if name not in notes:
             continue
         note = notes[name]

@@ -181,14 +181,12 @@ def _referred(source: Fields, namespace: str, objects: Objects | None) -> str | 
 
 
 def expand(text: str, variables: dict[str, str]) -> str:
-    """Text with ``$(NAME)`` replaced where the variable is known; ``$$`` is one ``$``."""
+    """Text with ``$(NAME)`` replaced where the variable is known, as Kubernetes does; ``$$`` is one ``$``."""
 
     def replace(match: re.Match[str]) -> str:
-        if match[0].startswith("$$"):
-            return match[0][1:]
-        return variables.get(match[1], match[0])
+        return "$" if match[0] == "$$" else variables.get(match[1], match[0])
 
-    return re.sub(r"\$?\$\(([-._a-zA-Z0-9]+)\)", replace, text)
+    return re.sub(r"\$\$|\$\(([^)]*)\)", replace, text)
 
 
 def resources(container: Fields, name: str = "resources") -> Resources:

@@ -71,7 +71,8 @@ def test_resources_in_the_files_of_a_directory_are_read_before_its_deployments(t
 
 
 def test_an_item_of_a_list_is_named_by_its_path_and_line():
-    text = "apiVersion: v1\nkind: List\nitems:\n- apiVersion: tiffin.dev/v1\n  kind: Deployment\n  metadata: {}\n"
+    item = "- apiVersion: tiffin.dev/v1\n  kind: Deployment\n  metadata: {}\n  spec: {model: m}\n"
+    text = f"apiVersion: v1\nkind: List\nitems:\n{item}"
     assert str(refusal(lambda: parse(text, file="l.yaml"))) == (
         "l.yaml:6: items[0].metadata.name: required, found nothing"
     )

@@ -1,0 +1,41 @@
+"""A deployment as a file of another system, and what that system has no words for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+
+from tiffin.dialects import kserve_writing, seldon_writing, tiffin_writing
+from tiffin.spec import Deployment
+
+Target = Literal["kserve", "seldon", "tiffin"]
+
+WRITERS: dict[str, Callable[[Deployment], tuple[dict[str, Any], list[str]]]] = {
+    "kserve": kserve_writing.write,
+    "seldon": seldon_writing.write,
+    "tiffin": tiffin_writing.write,
+}
+"""By the dialect that is written: the document as plain values, and what it cannot say, in words."""
+
+
+class Converted(msgspec.Struct, frozen=True):
+    """``text`` is YAML. ``losses`` name all that the deployment says and the text does not."""
+
+    text: str
+    losses: tuple[str, ...] = ()
+
+
+def convert(deployment: Deployment, to: Target) -> Converted:
+    """The deployment in the words of another dialect; nothing is dropped without being listed."""
+    document, losses = WRITERS[to](deployment)
+    return Converted(to_yaml(document), tuple(losses))
+
+
+def to_yaml(document: dict[str, Any]) -> str:
+    """YAML as people write it: in the order of the mapping, nothing folded."""
+    import yaml
+
+    text: str = yaml.safe_dump(document, sort_keys=False, default_flow_style=False, width=1_000_000)
+    return text
