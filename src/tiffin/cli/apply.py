@@ -45,7 +45,7 @@ def apply(
         domain=domain,
         resource_version=None if force else seen_version(given),
     )
-    for warning in dict.fromkeys(f"{one.key}: {warning}" for one in done for warning in one.warnings):
+    for warning in warnings(done):
         output.warn(warning)
     if not showing.is_data(form):
         report(done, dry_run=dry_run, form=form)
@@ -61,6 +61,17 @@ def apply(
                 print(f"{item.spec.key} is ready at {item.status.url}")
     if showing.is_data(form):
         showing.data({"items": done}, form)
+
+
+def warnings(done: Sequence[Applied]) -> list[str]:
+    """Each warning once, with the deployment it is about."""
+    keys = [one.key for one in done]
+    found = (
+        text if any(text.startswith(key) for key in keys) else f"{one.key}: {text}"
+        for one in done
+        for text in map(str, one.warnings)
+    )
+    return list(dict.fromkeys(found))
 
 
 def report(done: Sequence[Applied], *, dry_run: bool, form: str = "") -> None:

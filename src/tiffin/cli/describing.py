@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from tiffin.cli import rendering
 from tiffin.cli.rendering import age, size
 from tiffin.plan.objects import Object
-from tiffin.plan.state import Event, Problem, ReplicaStatus, RevisionStatus
+from tiffin.plan.state import DeploymentStatus, Event, Problem, ReplicaStatus, RevisionStatus
 from tiffin.spec import ClassSource, Component, ModelSource, ServiceSource
 
 LOG_LINES = 10
+ADDRESSES = 4
 
 
 def text(found: Object, events: Sequence[Event], now: float) -> str:
@@ -29,7 +30,7 @@ def text(found: Object, events: Sequence[Event], now: float) -> str:
     if found.metadata.labels:
         lines.append(f"Labels:      {', '.join(f'{k}={v}' for k, v in sorted(found.metadata.labels.items()))}")
     lines += ["", "Addresses:"]
-    lines += [f"  {url}" for url in dict.fromkeys((status.url, *status.urls)) if url] or ["  none yet"]
+    lines += _addresses(status)
     if status.curl:
         lines += ["", "Try it:", *(f"  {line}" for line in status.curl.splitlines())]
     lines += ["", "Conditions:"]
@@ -77,6 +78,17 @@ def why_not_ready(found: Object) -> tuple[str, str]:
             lines.append(f"the last lines of {name}:")
             lines += [f"    {line}" for line in problem.log[-LOG_LINES:]]
     return "\n".join(line for line in lines if line), hint
+
+
+def _addresses(status: DeploymentStatus) -> list[str]:
+    """The first ones; a deployment answers at many host names."""
+    every = [url for url in dict.fromkeys((status.url, *status.urls)) if url]
+    lines = [f"  {url}" for url in every[:ADDRESSES]] or ["  none yet"]
+    if len(every) > ADDRESSES:
+        hosts = [url for url in every[ADDRESSES:] if url.endswith("/")]
+        lines += [f"  {url}" for url in hosts[:1]]
+        lines.append(f"  and {len(every) - len(lines)} more, which --json lists")
+    return lines
 
 
 def _because(found: Object) -> str:

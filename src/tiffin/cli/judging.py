@@ -1,111 +1,98 @@
-"""The report of a judge as text and as a page. Pure: plain values in, text out."""
+"""The report of a judge, and of a replay, as text. Pure: the report's JSON in, lines out."""
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
+EXAMPLES = 3
+_SIGNS = {"pass": "ok  ", "fail": "FAIL", "wait": "wait"}
 
-def text(report: dict[str, Any], indent: str = "") -> list[str]:
-    """Every fact of a report on a line, lists of mappings as items."""
-    lines: list[str] = []
-    for name, value in report.items():
-        label = f"{indent}{name.replace('_', ' ')}:"
-        match value:
-            case None | [] | {} | "":
-                continue
-            case dict():
-                lines += [label, *text(value, indent + "  ")]
-            case list() if any(isinstance(item, dict) for item in value):
-                lines.append(label)
-                for item in value:
-                    inner = text(item, indent + "    ") if isinstance(item, dict) else [f"{indent}    {item}"]
-                    if inner:
-                        inner[0] = f"{indent}  - {inner[0].strip()}"
-                    lines += inner
-            case list():
-                lines.append(f"{label} {', '.join(map(_value, value))}")
-            case _:
-                lines.append(f"{label} {_value(value)}")
+
+def text(report: Mapping[str, Any]) -> list[str]:
+    """What was decided and compared; nothing when nothing was."""
+    lines = rollout(report["rollout"]) if report.get("rollout") else []
+    for shadow in report.get("shadows") or ():
+        lines += ["", f"{shadow.get('revision', 'shadow')} compared with the stable one:", *compared(shadow)]
+    if (recording := report.get("recording")) and recording.get("files"):
+        lines += ["", f"recorded: {len(recording['files'])} files, {recording.get('bytes', 0) / 1e6:.1f} MB"]
+    if report.get("problem"):
+        lines += ["", f"problem: {report['problem']}"]
+    return lines[1:] if lines and not lines[0] else lines
+
+
+def rollout(told: Mapping[str, Any]) -> list[str]:
+    """Where a rollout is, and what each gate says."""
+    steps = told.get("steps") or ()
+    lines = [
+        f"{told.get('candidate')} against {told.get('stable')}: {told.get('phase')}"
+        + (f", step {min(told.get('step', 1), len(steps))} of {len(steps)}" if steps else "")
+        + f", {number(told.get('weight'))} % of the calls"
+        + (f", copies of {number(told['mirrorPercent'])} %" if told.get("mirrorPercent") else "")
+    ]
+    if told.get("reason"):
+        lines.append(f"  {told['decision']}: {told['reason']}" if told.get("decision") else f"  {told['reason']}")
+    if told.get("pausedBy"):
+        who = "a step" if told["pausedBy"] == "step" else "somebody"
+        lines.append(f"  paused by {who}; `tiffin rollout resume` goes on")
+    for gate in told.get("gates") or ():
+        sign = _SIGNS.get(str(gate.get("outcome")), str(gate.get("outcome")))
+        lines.append(f"  {sign}  {gate.get('kind')}: {gate.get('sentence')}")
+    if told.get("gates") and told.get("falseAlarm"):
+        lines.append(f"  an equal revision is rolled back with a chance of at most {number(told['falseAlarm'])}")
     return lines
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+def replay(report: Mapping[str, Any]) -> list[str]:
+    """What came of sending recorded calls."""
+    lines = [
+        f"sent {report.get('sent', 0)} recorded calls of {report.get('deployment')} to {report.get('against')} "
+        f"in {number(report.get('seconds'))} s"
+    ]
+    for name, title in (("failed", "got no answer"), ("leftOut", "left out")):
+        lines += [f"  {count} {title}: {reason}" for reason, count in (report.get(name) or {}).items()]
+    return [*lines, *compared(report)]
 
 
-def page(title: str, report: dict[str, Any]) -> str:
-    """A page of its own: no scripts, nothing loaded from elsewhere."""
-    charts = "".join(_chart(name, rows) for name, rows in _series(report))
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{html.escape(title)}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; margin: .5rem 0 1.5rem; }}
-td, th {{ border-bottom: 1px solid #ccc; padding: .25rem .8rem .25rem 0; text-align: left; vertical-align: top; }}
-svg text {{ font: 12px system-ui, sans-serif; }}
-code, td {{ overflow-wrap: anywhere; }}
-</style>
-</head>
-<body>
-<h1>{html.escape(title)}</h1>
-{charts}
-{_html(report)}
-</body>
-</html>
-"""
-
-
-def _html(value: Any) -> str:
-    if isinstance(value, dict):
-        rows = "".join(
-            f"<tr><th>{html.escape(str(name).replace('_', ' '))}</th><td>{_html(inner)}</td></tr>"
-            for name, inner in value.items()
-            if inner not in (None, [], {}, "")
-        )
-        return f"<table>{rows}</table>"
-    if isinstance(value, list):
-        if value and all(isinstance(item, dict) for item in value):
-            names = list(dict.fromkeys(name for item in value for name in item))
-            head = "".join(f"<th>{html.escape(str(name).replace('_', ' '))}</th>" for name in names)
-            rows = "".join(
-                "<tr>" + "".join(f"<td>{_html(item.get(name))}</td>" for name in names) + "</tr>" for item in value
-            )
-            return f"<table><tr>{head}</tr>{rows}</table>"
-        return html.escape(", ".join(map(_value, value)))
-    return "" if value is None else html.escape(_value(value))
-
-
-def _series(report: Any, name: str = "") -> list[tuple[str, list[tuple[str, float]]]]:
-    """Groups of numbers that stand side by side: each becomes a chart of bars."""
-    found: list[tuple[str, list[tuple[str, float]]]] = []
-    if isinstance(report, dict):
-        rows = [
-            (str(label), float(value))
-            for label, value in report.items()
-            if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+def compared(tally: Mapping[str, Any]) -> list[str]:
+    """How two revisions' answers and latencies differ."""
+    count, equal = tally.get("compared", 0), tally.get("equal", 0)
+    if not count:
+        return ["  no answers were compared yet"]
+    lines = [f"  {equal} of {count} answers equal ({equal / count:.2%})"]
+    if tally.get("differencesByPath"):
+        lines.append("  they differ at:")
+        lines += [
+            f"    {path or 'the whole answer'}: {times}" for path, times in tally["differencesByPath"].items()
         ]
-        if len(rows) > 1 and name:
-            found.append((name, rows))
-        for label, value in report.items():
-            found += _series(value, str(label))
-    return found
+    statuses = {pair: times for pair, times in (tally.get("statuses") or {}).items() if len(set(pair.split())) > 1}
+    lines += [f"  status {pair.replace(' ', ' became ')}: {times}" for pair, times in statuses.items()]
+    lines += latencies(tally.get("latency") or {})
+    for example in (tally.get("examples") or [])[:EXAMPLES]:
+        lines += _example(example)
+    return lines
 
 
-def _chart(name: str, rows: Sequence[tuple[str, float]]) -> str:
-    most = max(value for _, value in rows) or 1.0
-    bars = "".join(
-        f'<text x="190" y="{index * 24 + 15}" text-anchor="end">{html.escape(label.replace("_", " "))}</text>'
-        f'<rect x="200" y="{index * 24 + 3}" width="{max(1.0, value / most * 380):.1f}" height="16" fill="#47a"/>'
-        f'<text x="{210 + value / most * 380:.1f}" y="{index * 24 + 15}">{_value(value)}</text>'
-        for index, (label, value) in enumerate(rows)
-    )
-    size = f'width="720" height="{len(rows) * 24 + 6}"'
-    title = html.escape(name.replace("_", " "))
-    return f'<h2>{title}</h2>\n<svg {size} role="img" aria-label="{title}">{bars}</svg>\n'
+def latencies(told: Mapping[str, Any]) -> list[str]:
+    """Quantiles in milliseconds, side by side."""
+    from tiffin.cli.rendering import table
+
+    reference, shadow = told.get("reference") or {}, told.get("shadow") or {}
+    names = [name for name in reference if name.startswith("p") and reference[name] is not None]
+    if not names:
+        return []
+    rows = [(name, f"{number(reference[name])} ms", f"{number(shadow.get(name))} ms") for name in names]
+    return [f"  {line}" for line in table(("LATENCY", "STABLE", "COMPARED"), rows)]
+
+
+def _example(example: Mapping[str, Any]) -> list[str]:
+    lines = [f"  for example {example.get('path')} (call {example.get('id')}):"]
+    lines.append(f"    asked:    {example.get('request')}")
+    lines.append(f"    stable:   {example.get('reference')}")
+    lines.append(f"    compared: {example.get('shadow')}")
+    return lines
+
+
+def number(value: Any) -> str:
+    """Up to three digits that matter."""
+    return f"{value:.3g}" if isinstance(value, int | float) and not isinstance(value, bool) else "-"

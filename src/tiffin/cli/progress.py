@@ -19,9 +19,10 @@ def said(before: Object | None, after: Object) -> list[str]:
         lines += _replica(replicas.get(replica.name), replica)
     was = old.condition("Ready") if old else None
     now = new.condition("Ready")
-    if now is not None and now.status != "True" and now.message and (was is None or was.message != now.message):
-        told = any(now.message in line for line in lines)
-        if not told:
+    # While it is not known yet the lines of replicas and revisions say more.
+    if now is not None and now.status == "False" and now.message and (was is None or was.message != now.message):
+        problems = [one.problem.message for one in (*new.revisions, *new.replicas) if one.problem]
+        if not any(problem in now.message for problem in problems):
             lines.append(now.message)
     key = f"{after.metadata.namespace}/{after.metadata.name}"
     return [f"{key}: {line}" for line in lines]

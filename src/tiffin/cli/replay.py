@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from tiffin.cli import judging, names, output
+from tiffin.cli import judging, names, output, plots
 from tiffin.cli.options import Html, Json, Name, Namespace
 from tiffin.client import connect
 
@@ -30,9 +30,9 @@ def replay(
     with output.busy(f"sending recorded requests to {against}"):
         report = client.replay(found.spec.key, against, limit=limit)
     if html is not None:
-        html.write_text(judging.page(f"{found.spec.key}: replayed against {against}", report), encoding="utf-8")
+        html.write_text(plots.page(f"{found.spec.key}: replayed against {against}", report), encoding="utf-8")
         output.say(f"written to {html}")
     if as_json:
         output.data(report)
     elif html is None:
-        print("\n".join(judging.text(report)))
+        print("\n".join(judging.replay(report)))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from tiffin.cli import judging, names, output
+from tiffin.cli import judging, names, output, plots
 from tiffin.cli.options import Html, Json, Name, Namespace
 from tiffin.client import connect
 
@@ -26,7 +26,7 @@ def shadow(
     key = names.find(client, name, namespace).spec.key
     report = client.report(key)
     if html is not None:
-        html.write_text(judging.page(f"{key}: answers compared", report), encoding="utf-8")
+        html.write_text(plots.page(f"{key}: answers compared", report), encoding="utf-8")
         output.say(f"written to {html}")
     if as_json:
         output.data(report)

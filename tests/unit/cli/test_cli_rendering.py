@@ -1,13 +1,14 @@
 """Tables, descriptions and progress: values in, lines out."""
 
 import re
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiffin.cli import describing, judging, plan, progress, rendering, rollout, watching
+from tiffin.cli import describing, judging, plan, plots, progress, rendering, rollout, watching
 from tiffin.plan.objects import Applied, Change, Metadata, Object, ReplicaUse, Runtime
 from tiffin.plan.state import Condition, DeploymentStatus, Event, Problem, ReplicaStatus, RevisionStatus
 from tiffin.spec import Artefact, Component, Deployment, ModelSource, Scaling, SpecWarning
@@ -254,21 +255,90 @@ def test_a_rollout_says_who_has_which_share() -> None:
         latest={"main": "iris-00002"},
         rolled_out={"main": "iris-00001"},
     )
-    report = {"verdict": "hold", "gates": [{"kind": "latency", "is_met": True}, {"kind": "error-rate"}]}
+    report = {
+        "rollout": {
+            "candidate": "iris-00002",
+            "stable": "iris-00001",
+            "phase": "progressing",
+            "decision": "hold",
+            "weight": 25.0,
+            "mirrorPercent": 10.0,
+            "step": 2,
+            "steps": [{}, {}, {}],
+            "reason": "too few calls",
+            "pausedBy": "user",
+            "falseAlarm": 0.05,
+            "gates": [{"kind": "latency", "outcome": "fail", "sentence": "p95 is twice that"}],
+        },
+        "problem": "the disk is full",
+    }
     assert rollout.status_text(found, report) == [
         "iris-00002 has 25% of the calls; iris-00001 has 75%",
-        "verdict: hold",
-        "gates:",
-        "  - kind: latency",
-        "    is met: yes",
-        "  - kind: error-rate",
+        "iris-00002 against iris-00001: progressing, step 2 of 3, 25 % of the calls, copies of 10 %",
+        "  hold: too few calls",
+        "  paused by somebody; `tiffin rollout resume` goes on",
+        "  FAIL  latency: p95 is twice that",
+        "  an equal revision is rolled back with a chance of at most 0.05",
+        "",
+        "problem: the disk is full",
+    ]
+    assert rollout.status_text(found, {}) == ["iris-00002 has 25% of the calls; iris-00001 has 75%"]
+
+
+TALLY = {
+    "compared": 200,
+    "equal": 190,
+    "differencesByPath": {"outputs[*].data": 9, "": 1},
+    "statuses": {"200 200": 199, "200 500": 1},
+    "latency": {
+        "reference": {"calls": 200, "p50": 1.234, "p99": 10.0, "buckets": [[1.0, 100], [2.0, 100]]},
+        "shadow": {"calls": 200, "p50": 2.5, "p99": None, "buckets": [[3.0, 200]]},
+    },
+    "examples": [
+        {"id": "7", "path": "/v2", "request": "<script>alert(1)</script>", "reference": "[1]", "shadow": "[2]"}
+    ],
+    "minutes": [[10, 100, 100], [11, 100, 90]],
+}
+
+
+def test_a_comparison_says_how_much_where_and_shows_an_example() -> None:
+    assert judging.text({"shadows": [{"revision": "iris-00002", **TALLY}]}) == [
+        "iris-00002 compared with the stable one:",
+        "  190 of 200 answers equal (95.00%)",
+        "  they differ at:",
+        "    outputs[*].data: 9",
+        "    the whole answer: 1",
+        "  status 200 became 500: 1",
+        "  LATENCY   STABLE    COMPARED",
+        "  p50       1.23 ms   2.5 ms",
+        "  p99       10 ms     - ms",
+        "  for example /v2 (call 7):",
+        "    asked:    <script>alert(1)</script>",
+        "    stable:   [1]",
+        "    compared: [2]",
+    ]
+    assert judging.text({"deployment": "default/iris", "time": 1.0, "shadows": []}) == []
+
+
+def test_a_replay_says_what_was_sent_and_what_was_not() -> None:
+    report = {"deployment": "a/b", "against": "b-00002", "sent": 5, "seconds": 0.25, "leftOut": {"too large": 2}}
+    assert judging.replay(report) == [
+        "sent 5 recorded calls of a/b to b-00002 in 0.25 s",
+        "  2 left out: too large",
+        "  no answers were compared yet",
     ]
 
 
-def test_a_page_shows_everything_and_runs_nothing_of_it() -> None:
-    report = {"<b>": "<script>alert(1)</script>", "latency": {"p50": 1.5, "p99": 12.0}, "examples": [{"a": 1}]}
-    page = judging.page("iris & co", report)
+@pytest.mark.parametrize("report", [{"shadows": [{"revision": "r", **TALLY}]}, {"against": "r", **TALLY}])
+def test_a_page_plots_it_and_runs_nothing_of_it(report: dict[str, object]) -> None:
+    page = plots.page("iris & co", report)
     assert "<script" not in page
     assert "&lt;script&gt;" in page
     assert "iris &amp; co" in page
-    assert page.count("<rect") == 2
+    # Two lines of latency, one of agreement.
+    assert page.count("<polyline") == 3
+    ElementTree.fromstring(page.partition("\n")[2].replace('<meta charset="utf-8">', ""))
+
+
+def test_a_page_of_nothing_says_so() -> None:
+    assert "Nothing was compared yet" in plots.page("x", {"deployment": "a/b"})
