@@ -310,7 +310,7 @@ class Judge:
             weight=verdict.weight,
             mirror_percent=verdict.mirror_percent,
             outcome=outcomes.get(verdict.decision, "go-on"),
-            message=verdict.sentence,
+            message=_message(rollout, verdict),
             state=msgspec.json.encode(state),
         )
 
@@ -400,6 +400,12 @@ class Judge:
     async def _ask_once(self, case: Case, index: int, server: str, expression: str) -> None:
         reading = await asyncio.to_thread(self._ask, server, expression)
         case.readings[index] = msgspec.structs.replace(reading, time=self._clock())
+
+
+def _message(rollout: Rollout, verdict: Verdict) -> str:
+    if verdict.decision != "hold":
+        return verdict.sentence
+    return f"step {verdict.step + 1} of {len(rollout.steps)}: {verdict.weight:g} % of the calls"
 
 
 def _as_json(told: dict[str, object]) -> dict[str, object]:

@@ -107,7 +107,7 @@ def decide(rollout: Rollout, state: RolloutState, evidence: Evidence, now: float
     if failing is not None and not state.failed:
         state = _with(state, failed=failing.sentence)
     if state.failed and rollout.automatic_rollback:
-        state = _with(state, phase="rolled-back", ended=now, reason=f"rolled back: {state.failed}", paused_by="")
+        state = _with(state, phase="rolled-back", ended=now, reason=state.failed, paused_by="")
     elif state.failed:
         state = _with(state, reason=f"a gate failed, and rolling back is left to you: {state.failed}")
     else:
@@ -127,18 +127,18 @@ def steer(rollout: Rollout, state: RolloutState, action: Action, now: float) -> 
             hint="apply a new revision to begin another, or undo to go back to an earlier one",
         )
     if action == "promote":
-        return _with(state, phase="promoted", ended=now, paused_by="", reason="promoted by hand")
+        return _with(state, phase="promoted", ended=now, paused_by="", reason="somebody promoted it")
     if action == "undo":
-        return _with(state, phase="rolled-back", ended=now, paused_by="", reason="rolled back by hand")
+        return _with(state, phase="rolled-back", ended=now, paused_by="", reason="somebody rolled it back")
     if action == "pause":
         # A step's own pause stays what it is: one resume is enough.
         by = state.paused_by or "user"
         return _with(
-            state, phase="paused", paused_by=by, reason="paused by hand" if by == "user" else state.reason
+            state, phase="paused", paused_by=by, reason="somebody paused it" if by == "user" else state.reason
         )
     if state.paused_by == "step":
-        return _stepped(rollout, state, now, "resumed by hand")
-    return _with(state, phase="progressing", paused_by="", reason="resumed by hand")
+        return _stepped(rollout, state, now, "somebody resumed it")
+    return _with(state, phase="progressing", paused_by="", reason="somebody resumed it")
 
 
 def _measured(rollout: Rollout, state: RolloutState, evidence: Evidence, now: float) -> RolloutState:
@@ -211,7 +211,7 @@ def _advanced(rollout: Rollout, state: RolloutState, findings: tuple[Finding, ..
     """The step after this one when its time is over and its gates pass, else why not."""
     if not rollout.steps:
         return (
-            _ended_well(state, now, "promoted: it has no steps")
+            _ended_well(state, now, "its gates pass, and it has no steps")
             if _passes(findings)
             else _waiting(state, findings)
         )
@@ -238,7 +238,7 @@ def _waiting(state: RolloutState, findings: tuple[Finding, ...]) -> RolloutState
 
 def _stepped(rollout: Rollout, state: RolloutState, now: float, why: str) -> RolloutState:
     if state.step + 1 >= len(rollout.steps):
-        return _ended_well(state, now, f"promoted: {why}, and this was the last step")
+        return _ended_well(state, now, f"{why}, and this was the last step")
     return _with(
         state,
         phase="progressing",
