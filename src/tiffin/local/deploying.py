@@ -26,6 +26,7 @@ from tiffin.local.faults import FAILURES, problem_of
 from tiffin.local.preparing import Prepared
 from tiffin.local.replica import Replica, Setting
 from tiffin.local.routing import Routing, routed
+from tiffin.local.scaling import most_held
 from tiffin.local.seams import Activator, Decider, Launcher
 from tiffin.local.store import ReplicaRecord, Store, Stored
 from tiffin.plan import changes
@@ -558,7 +559,9 @@ class Deploying:
             for component in live.revision.components:
                 name = component.name
                 if live.wanted.get(name) == 0 and name not in live.held:
-                    activator.hold(live.revision.pool(name))
+                    activator.hold(
+                        live.revision.pool(name), most=most_held(self.component_now(live.revision, component))
+                    )
                     live.held.add(name)
                     is_new = True
         return is_new

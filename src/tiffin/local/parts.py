@@ -8,6 +8,8 @@ from typing import Any
 from tiffin.local.containers import Containers, Programs
 from tiffin.local.home import Home
 from tiffin.local.judging import Judge
+from tiffin.local.scaling import Autoscaler
+from tiffin.local.zygotes import Zygotes
 
 
 def has_api() -> bool:
@@ -18,7 +20,12 @@ def has_api() -> bool:
 def of(home: Home) -> dict[str, Any]:
     """Arguments of ``Controller`` beside its home and its gateway."""
     found: dict[str, Any] = {
-        "launchers": [Programs(home.data), Containers()],
+        "launchers": [
+            Zygotes(home.sockets, home.orders, home.logs),
+            Programs(home.data),
+            Containers(),
+        ],
+        "decider": Autoscaler(),
         "judge": Judge(home.data.root / "recordings"),
     }
     if has_api():
