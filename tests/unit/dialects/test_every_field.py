@@ -22,7 +22,9 @@ FREE = ("metadata.labels", "metadata.annotations", "spec.annotations", "spec.pre
         "spec.predictors[0].annotations", "spec.env", "spec.class.parameters", "labels", "docker.env",
         "spec.predictors[0].explainer.config", "spec.predictors[1].labels", "data", "stringData",
         "spec.predictor.annotations", "spec.explainer.art.config",
-        "spec.predictor.model.storage.parameters")  # fmt: skip
+        "spec.predictor.model.storage.parameters",
+        "spec.transformer.class.parameters", "spec.explainer.container.mounts", "spec.variants.candidate.labels",
+        *(f"spec.traffic.rules[{rule}].{kind}" for rule in range(3) for kind in ("header", "claim")))  # fmt: skip
 # What the API server writes; it asks for nothing, so nothing below it is looked at.
 UNREAD = ("status",)
 
