@@ -21,8 +21,8 @@ def said(before: Object | None, after: Object) -> list[str]:
     now = new.condition("Ready")
     # While it is not known yet the lines of replicas and revisions say more.
     if now is not None and now.status == "False" and now.message and (was is None or was.message != now.message):
-        problems = [one.problem.message for one in (*new.revisions, *new.replicas) if one.problem]
-        if not any(problem in now.message for problem in problems):
+        problems = [*(one.problem for one in new.revisions), *(one.problem for one in new.replicas)]
+        if not any(problem is not None and problem.message in now.message for problem in problems):
             lines.append(now.message)
     key = f"{after.metadata.namespace}/{after.metadata.name}"
     return [f"{key}: {line}" for line in lines]

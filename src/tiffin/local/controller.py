@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -353,6 +354,14 @@ class Controller:
     def native(self, key: str) -> dict[str, Any]:
         found = self.get(key)
         shown = dict(found.document) or {"apiVersion": found.api_version, "kind": found.kind}
+        made = datetime.fromtimestamp(found.metadata.created_at, UTC)
+        shown["metadata"] = {
+            **(shown.get("metadata") or {"name": found.metadata.name}),
+            "namespace": found.metadata.namespace,
+            "resourceVersion": str(found.metadata.resource_version),
+            "generation": found.metadata.generation,
+            "creationTimestamp": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
         shown["status"] = statuses.native_status(found.spec, found.status)
         return shown
 
@@ -380,7 +389,7 @@ class Controller:
     def resources(self) -> ResourceListing:
         found = applying.resources_of(self.store)
         return ResourceListing(
-            runtimes=tuple(map(_shown_runtime, found.runtimes)),
+            runtimes=tuple(map(_shown_runtime, (*runtimes.RUNTIMES.values(), *found.runtimes))),
             secrets=tuple(f"{one.namespace}/{one.name}" for one in found.secrets),
             service_accounts=tuple(f"{one.namespace}/{one.name}" for one in found.service_accounts),
         )
@@ -619,9 +628,10 @@ def _shown_runtime(runtime: runtimes.Runtime) -> objects.Runtime:
     return objects.Runtime(
         name=runtime.name,
         namespace=runtime.namespace,
-        formats=tuple(one.name for one in runtime.formats),
+        formats=tuple(dict.fromkeys(one.name for one in runtime.formats)),
         protocols=runtime.protocols,
         image=runtime.container.image if runtime.container is not None else "",
+        built_in=runtime.container is None,
         disabled=runtime.disabled,
     )
 

@@ -141,7 +141,10 @@ async def up(paths: Sequence[Path], settings: Settings, data: DataDirectory, rep
         work = _Up(controller, paths, settings, reporter)
         if await _unless(stopping, work.start()) is None:
             return
+        # Before all is ready, so that somebody can look at what keeps it from that.
         serving = await api.serve(controller, data, tcp=settings.api) if parts.has_api() else None
+        if await _unless(stopping, work.settle()) is None:
+            return
         reporter.ready(work.report())
         await _either(stopping, controller.stopping)
         reporter.say("stopping: finishing the calls in hand")
@@ -180,7 +183,7 @@ class _Up:
         self._adopted = 0
 
     async def start(self) -> bool:
-        """Return once everything answers or was tried; raises ProcessError when nothing does."""
+        """Adopt, and make the files desired."""
         controller, reporter = self._controller, self._reporter
         # A mistake in a file is told before anything starts, and before what runs is touched.
         read = await self._read()
@@ -190,9 +193,13 @@ class _Up:
         if read is not None:
             self._applied = await controller.commit(read, managed_by=MANAGER)
             await self._forget_others()
+        return True
+
+    async def settle(self) -> bool:
+        """Return once everything answers or was tried; raises ProcessError when nothing does."""
         own = self._own()
         await waiting.until(partial(_all_settled, own), seconds=math.inf, every_seconds=LOOK_SECONDS)
-        if self._paths and not any(one.is_served for one in controller.deployings.values()):
+        if self._paths and not any(one.is_served for one in self._controller.deployings.values()):
             raise nothing_started({one.key: error for one in own if (error := one.failure()) is not None})
         return True
 
