@@ -3,7 +3,9 @@
 import concurrent.futures
 import functools
 import http.server
+import importlib.util
 import io
+import json
 import os
 import tarfile
 import threading
@@ -224,3 +226,135 @@ def test_a_scheme_whose_package_is_missing_names_the_extra(tmp_path):
         assert caught.value.hint == "pip install 'tiffin[gcs]'"
     else:
         pytest.skip("gcsfs is installed here")
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """An S3 that wants nobody, and remembers who asked."""
+
+    def log_message(self, *args):
+        pass
+
+    def do_GET(self):
+        self.server.seen.append(self.headers.get("Authorization", ""))
+        body = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+        self.send_response(403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_HEAD = do_GET
+
+
+def test_credentials_of_one_artefact_are_its_own(s3, tmp_path):
+    s3.put_object(Bucket="models", Key="private/model.joblib", Body=b"private")
+    own = {"AWS_ACCESS_KEY_ID": "own", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    server.seen = []
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        there = {**own, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}"}
+        with pytest.raises(StorageError, match="no permission") as caught:
+            storage.fetch("s3://models/private", base=tmp_path, cache=tmp_path / "cache", credentials=there)
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert server.seen
+    assert all("Credential=own/" in line for line in server.seen)
+    assert "very-secret" not in f"{caught.value}{caught.value.hint}{caught.value.__cause__}"
+    found = storage.fetch("s3://models/private", base=tmp_path, cache=tmp_path / "cache", credentials=own)
+    assert (found / "model.joblib").read_bytes() == b"private"
+    kept = [path.read_text(errors="replace") for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+    assert not any("very-secret" in text for text in kept)
+
+
+class Guarded(http.server.SimpleHTTPRequestHandler):
+    """A web server and a hub that want a token."""
+
+    def log_message(self, *args):
+        pass
+
+    def _is_allowed(self):
+        if "token-1" in (self.headers.get("Authorization") or self.headers.get("X-Key") or ""):
+            return True
+        self.send_error(401)
+        return False
+
+    def do_HEAD(self):
+        if self._is_allowed():
+            super().do_HEAD()
+
+    def do_GET(self):
+        if not self._is_allowed():
+            return
+        if self.path.startswith("/api/models/org/iris/tree/"):
+            first = "page=2" not in self.path
+            items = [
+                {"type": "directory", "path": "sub", "oid": "1", "size": 0},
+                {"type": "file", "path": "sub/model.joblib", "oid": "2", "size": 7},
+            ]
+            body = json.dumps(
+                items if first else [{"type": "file", "path": "a.txt", "oid": "3", "size": 1}]
+            ).encode()
+            self.send_response(200)
+            if first:
+                self.send_header("Link", f'<{self.path}&page=2>; rel="next"')
+            self.end_headers()
+            self.wfile.write(body)
+        elif self.path.startswith("/org/iris/resolve/v2/"):
+            body = b"content" if self.path.endswith("sub/model.joblib") else b"a"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        else:
+            super().do_GET()
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    home = tmp_path / "guarded"
+    home.mkdir()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Guarded, directory=str(home)))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    (home / "model.joblib").write_bytes(b"guarded")
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_headers_from_a_secret_go_to_their_host(guarded, tmp_path):
+    uri = f"{guarded}/model.joblib"
+    with pytest.raises(StorageError, match="no permission"):
+        storage.fetch(uri, base=tmp_path, cache=tmp_path / "cache")
+    secret = {"127.0.0.1-headers": '{"X-Key": "token-1"}'}
+    assert (
+        storage.fetch(uri, base=tmp_path, cache=tmp_path / "cache", credentials=secret).read_bytes() == b"guarded"
+    )
+    other = {"example.com-headers": '{"X-Key": "token-1"}'}
+    with pytest.raises(StorageError, match="no permission"):
+        storage.fetch(uri, base=tmp_path, cache=tmp_path / "again", credentials=other)
+
+
+def test_a_model_of_the_hub_is_fetched_whole_with_its_token(guarded, tmp_path):
+    environment = {"HF_ENDPOINT": guarded, "HF_TOKEN": "token-1"}
+    found = storage.fetch("hf://org/iris:v2", base=tmp_path, cache=tmp_path / "cache", credentials=environment)
+    assert (found / "sub/model.joblib").read_bytes() == b"content"
+    assert (found / "a.txt").read_bytes() == b"a"
+    with pytest.raises(StorageError, match="no permission to read hf://org/iris:v2") as caught:
+        storage.fetch(
+            "hf://org/iris:v2", base=tmp_path, cache=tmp_path / "cache", credentials={"HF_ENDPOINT": guarded}
+        )
+    assert "HF_TOKEN" in caught.value.hint
+
+
+def test_azure_names_the_package_it_needs(tmp_path):
+    pytest.importorskip("fsspec")
+    if importlib.util.find_spec("adlfs") is not None:
+        pytest.skip("adlfs is installed")
+    with pytest.raises(MissingExtra) as caught:
+        storage.fetch("https://m.blob.core.windows.net/iris/v1", base=tmp_path, cache=tmp_path / "cache")
+    assert caught.value.hint == "pip install adlfs"

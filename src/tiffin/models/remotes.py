@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
+import json
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
 import msgspec
 
 from tiffin.errors import MissingExtra, StorageError, TiffinError
+from tiffin.models import access, hub
 
 NOT_YET = {
     "pvc": "a volume claim of Kubernetes",
     "hdfs": "Hadoop",
     "webhdfs": "Hadoop",
-    "hf": "the Hugging Face hub",
     "oci": "an OCI registry",
     "oci+native": "an OCI registry",
     "oci+fetch": "an OCI registry",
     "modelscope": "ModelScope",
     "git": "a git repository",
 }
+_HINTS = {
+    "pvc": "name the directory the claim would be mounted from, as a path or file:///...",
+    "oci": "build it locally: `tiffin build -t NAME DIR`, or name the model's files",
+}
 _EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
-_FALSE = ("0", "false", "no", "off")
+_PACKAGES = {"abfs": "adlfs", "az": "adlfs"}
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -63,35 +67,60 @@ def refuse_unsupported(uri: str) -> None:
     if kind is None and scheme in ("http", "https") and urllib.parse.urlsplit(uri).path.endswith(".git"):
         kind = "a git repository"
     if kind:
+        usual = "download it yourself and name the file or directory, or use s3://, gs://, https:// or file://"
         raise StorageError(
-            f"{shown(uri)} is {kind}, which Tiffin does not read yet",
-            hint="download it yourself and name the file or directory, or use s3://, gs://, https:// or file://",
+            f"{shown(uri)} is {kind}, which Tiffin does not read",
+            hint=_HINTS.get(scheme.partition("+")[0], usual),
         )
     if "::" in uri:
         raise StorageError(f"expected one address, found a chain of them: {shown(uri)}")
 
 
-def open_filesystem(uri: str) -> Any:
-    """The fsspec file system of an address; raises MissingExtra or StorageError."""
+def open_filesystem(uri: str, environment: Mapping[str, str]) -> Any:
+    """The fsspec file system of an address; raises MissingExtra or StorageError.
+
+    ``environment`` has the credentials and settings, see ``access``.
+    """
     import fsspec
 
     scheme = scheme_of(uri)
-    options = {"use_listings_cache": False, "skip_instance_cache": True, **_options(scheme, uri)}
+    if scheme == "hf":
+        # Its files are fetched over HTTP, each by an address of its own.
+        own = {f"{hub.host(environment)}-headers": json.dumps(hub.headers(environment))}
+        return open_filesystem(f"https://{hub.host(environment)}/", {**environment, **own})
+    azure = access.azure_address(uri)
+    if azure is not None:
+        scheme, environment = "abfs", {"AZURE_ACCOUNT_NAME": azure[1], **environment}
+    options = {
+        "use_listings_cache": False,
+        "skip_instance_cache": True,
+        **access.options_of(scheme, uri, environment),
+    }
     try:
         return fsspec.filesystem(scheme, **options)
     except ImportError as error:
         extra = _EXTRAS.get(scheme)
         raise MissingExtra(
             f"{shown(uri)} cannot be read: {error}",
-            hint=f"pip install 'tiffin[{extra}]'" if extra else "install the package it names",
+            hint=f"pip install {_PACKAGES.get(scheme, 'the package it names')}"
+            if extra is None
+            else f"pip install 'tiffin[{extra}]'",
         ) from error
     except ValueError as error:
         known = "file://, https://, s3://, gs://"
         raise StorageError(f"expected an address such as {known}, found {shown(uri)}: {error}") from error
 
 
-def entries(filesystem: Any, uri: str) -> list[Entry]:
+def entries(filesystem: Any, uri: str, environment: Mapping[str, str]) -> list[Entry]:
     """The files at an address: one, or all below a directory or prefix, sorted."""
+    if scheme_of(uri) == "hf":
+        return [
+            Entry(file.address, _relative(file.path, "", uri), file.size, file.tag)
+            for file in hub.files(uri, environment)
+        ]
+    azure = access.azure_address(uri)
+    if azure is not None:
+        uri = azure[0]
     if scheme_of(uri) in ("http", "https"):
         found = filesystem.info(uri)
         return [Entry(uri, name_of(uri), found.get("size"), _tag(found))]
@@ -126,52 +155,6 @@ def told(uri: str) -> Iterator[None]:
         raise _from_os_error(error, uri) from error
     except Exception as error:
         raise _from_cause(error, uri) from error
-
-
-def _options(scheme: str, uri: str) -> dict[str, Any]:
-    if scheme in ("s3", "s3a"):
-        return _s3_options()
-    if scheme in ("http", "https"):
-        return _http_options(uri)
-    return {}
-
-
-def _s3_options() -> dict[str, Any]:
-    """The environment KServe's storage initialiser reads; AWS_* keys and regions botocore reads itself."""
-    env = os.environ
-    client: dict[str, Any] = {}
-    https = env.get("S3_USE_HTTPS", "1").lower() not in _FALSE
-    endpoint = env.get("AWS_ENDPOINT_URL") or env.get("S3_ENDPOINT")
-    if endpoint:
-        client["endpoint_url"] = endpoint if "://" in endpoint else f"{'https' if https else 'http'}://{endpoint}"
-    if env.get("S3_VERIFY_SSL", "1").lower() in _FALSE:
-        client["verify"] = False
-    s3: dict[str, Any] = {}
-    if env.get("S3_USER_VIRTUAL_BUCKET", "0").lower() not in _FALSE:
-        s3["addressing_style"] = "virtual"
-    if env.get("S3_USE_ACCELERATE", "0").lower() not in _FALSE:
-        s3["use_accelerate_endpoint"] = True
-    options: dict[str, Any] = {"client_kwargs": client, "use_ssl": https}
-    if s3:
-        options["config_kwargs"] = {"s3": s3}
-    if env.get("awsAnonymousCredential", "").lower() not in ("", *_FALSE):  # KServe's spelling
-        options["anon"] = True
-    return options
-
-
-def _http_options(uri: str) -> dict[str, Any]:
-    import aiohttp
-
-    # The whole of a large model takes longer than aiohttp's five minutes; silence is what is bounded.
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=30, sock_read=60)
-    host = urllib.parse.urlsplit(uri).hostname or ""
-    options: dict[str, Any] = {"client_kwargs": {"timeout": timeout, "trust_env": True}}
-    if headers := os.environ.get(f"{host}-headers"):
-        try:
-            options["headers"] = msgspec.json.decode(headers, type=dict[str, str])
-        except (msgspec.DecodeError, msgspec.ValidationError):
-            raise StorageError(f"expected a JSON object of strings in the variable {host}-headers") from None
-    return options
 
 
 def _tag(info: dict[str, Any]) -> str:

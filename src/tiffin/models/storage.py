@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +50,24 @@ class _Index(msgspec.Struct, frozen=True):
     file: str
 
 
-def fetch(uri: str, *, base: Path, cache: Path, progress: Callable[[Progress], None] | None = None) -> Path:
+def fetch(
+    uri: str,
+    *,
+    base: Path,
+    cache: Path,
+    progress: Callable[[Progress], None] | None = None,
+    credentials: Mapping[str, str] | None = None,
+) -> Path:
     """The local file or directory that ``uri`` names; blocking.
 
     Args:
-        uri: a path (relative ones start from ``base``), ``file://``, ``https://``, ``s3://``, ``gs://``, or
-            another scheme fsspec knows. Archives are unpacked.
+        uri: a path (relative ones start from ``base``), ``file://``, ``https://``, ``s3://``, ``gs://``, ``hf://``,
+            or another scheme fsspec knows. Archives are unpacked.
         base: an absolute directory.
         cache: where downloads are kept; made when needed. Local files are used in place.
         progress: called as bytes arrive, from a thread of the downloader's.
+        credentials: variables that stand above the environment's (``AWS_ACCESS_KEY_ID``, ``HF_TOKEN`` ...), for
+            this fetch alone; never shown.
 
     Raises:
         StorageError: it does not exist, cannot be reached or read, or the disk is full.
@@ -70,7 +79,7 @@ def fetch(uri: str, *, base: Path, cache: Path, progress: Callable[[Progress], N
         if scheme in ("", "file"):
             return _local(uri, _local_path(uri, base), cache)
         with _locked(cache, uri):
-            return _remote(uri, cache, progress or _quiet)
+            return _remote(uri, cache, progress or _quiet, {**os.environ, **(credentials or {})})
 
 
 def _quiet(progress: Progress) -> None:
@@ -121,9 +130,9 @@ def _lone_archive(path: Path) -> Path | None:
     return inside[0] if len(inside) == 1 and inside[0].is_file() and archives.is_archive(inside[0].name) else None
 
 
-def _remote(uri: str, cache: Path, progress: Callable[[Progress], None]) -> Path:
-    filesystem = remotes.open_filesystem(uri)
-    listed = remotes.entries(filesystem, uri)
+def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environment: Mapping[str, str]) -> Path:
+    filesystem = remotes.open_filesystem(uri, environment)
+    listed = remotes.entries(filesystem, uri, environment)
     key = _listing_key(listed)
     if key and (known := _known(cache, uri, key)) is not None:
         log.debug("%s has not changed", remotes.shown(uri))

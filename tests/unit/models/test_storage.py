@@ -9,7 +9,7 @@ import fsspec
 import pytest
 
 from tiffin.errors import StorageError
-from tiffin.models import remotes, storage
+from tiffin.models import access, remotes, storage
 
 
 def fetch(uri, tmp_path, **options):
@@ -41,9 +41,9 @@ def test_a_local_path_is_used_where_it_is(tmp_path):
         ("nothing.joblib", "there is no file or directory"),
         ("/mnt/models/iris", "there is no file or directory"),
         ("file://models/iris", "expected file:///absolute/path"),
-        ("pvc://claim/iris", "a volume claim of Kubernetes, which Tiffin does not read yet"),
+        ("pvc://claim/iris", "a volume claim of Kubernetes, which Tiffin does not read"),
         ("hdfs://node/iris", "is Hadoop"),
-        ("hf://org/model", "Hugging Face"),
+        ("hf://model", "expected hf://ORGANISATION/MODEL"),
         ("oci://registry/model", "OCI registry"),
         ("https://example.com/model.git", "a git repository"),
         ("nonsense://a/b", "expected an address such as"),
@@ -152,20 +152,41 @@ def test_messages_do_not_show_what_is_secret():
     assert remotes.shown("https://user:word@host:1/a.joblib?X-Amz-Signature=abc") == "https://host:1/a.joblib"
 
 
-def test_s3_settings_are_read_as_kserve_names_them(monkeypatch):
-    for key in ("AWS_ENDPOINT_URL", "S3_ENDPOINT", "S3_USE_HTTPS", "S3_VERIFY_SSL", "awsAnonymousCredential"):
-        monkeypatch.delenv(key, raising=False)
-    assert remotes._s3_options() == {"client_kwargs": {}, "use_ssl": True}
-    monkeypatch.setenv("S3_ENDPOINT", "minio:9000")
-    monkeypatch.setenv("S3_VERIFY_SSL", "0")
-    assert remotes._s3_options()["client_kwargs"] == {"endpoint_url": "https://minio:9000", "verify": False}
-    monkeypatch.setenv("S3_USE_HTTPS", "0")
-    monkeypatch.setenv("awsAnonymousCredential", "True")
-    options = remotes._s3_options()
+def test_s3_settings_are_read_as_kserve_names_them():
+    assert access.s3_options({}) == {"client_kwargs": {}, "use_ssl": True}
+    env = {"S3_ENDPOINT": "minio:9000", "S3_VERIFY_SSL": "0"}
+    assert access.s3_options(env)["client_kwargs"] == {"endpoint_url": "https://minio:9000", "verify": False}
+    env |= {"S3_USE_HTTPS": "0", "awsAnonymousCredential": "True", "AWS_ACCESS_KEY_ID": "a"}
+    options = access.s3_options(env)
     assert options["client_kwargs"]["endpoint_url"] == "http://minio:9000"
-    assert (options["use_ssl"], options["anon"]) == (False, True)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://s3.example.com")
-    assert remotes._s3_options()["client_kwargs"]["endpoint_url"] == "https://s3.example.com"
+    assert (options["use_ssl"], options["anon"], "key" in options) == (False, True, False)
+    env |= {"AWS_ENDPOINT_URL": "https://s3.example.com"}
+    assert access.s3_options(env)["client_kwargs"]["endpoint_url"] == "https://s3.example.com"
+
+
+def test_s3_keys_and_region_are_those_given():
+    env = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_DEFAULT_REGION": "eu-west-1"}
+    options = access.s3_options(env)
+    assert (options["key"], options["secret"]) == ("a", "b")
+    assert options["client_kwargs"]["region_name"] == "eu-west-1"
+
+
+def test_an_azure_address_is_split_into_account_and_path():
+    uri = "https://models.blob.core.windows.net/iris/v1"
+    assert access.azure_address(uri) == ("abfs://iris/v1", "models")
+    assert access.azure_address("https://example.com/iris") is None
+    secret = {"AZURE_ACCOUNT_NAME": "models", "AZURE_STORAGE_ACCESS_KEY": "k"}
+    assert access.options_of("abfs", uri, secret) == {"account_name": "models", "account_key": "k"}
+    assert access.options_of("abfs", uri, {"AZURE_ACCOUNT_NAME": "models"})["anon"] is True
+
+
+def test_a_google_account_is_a_file_or_what_is_in_it():
+    assert access.options_of("gs", "", {"GOOGLE_APPLICATION_CREDENTIALS": "/a.json"}) == {"token": "/a.json"}
+    found = access.options_of("gs", "", {"GOOGLE_APPLICATION_CREDENTIALS": '{"type": "service_account"}'})
+    assert found == {"token": {"type": "service_account"}}
+    with pytest.raises(StorageError) as raised:
+        access.options_of("gs", "", {"GOOGLE_APPLICATION_CREDENTIALS": "{secret"})
+    assert "secret" not in str(raised.value)
 
 
 def test_neither_models_nor_storage_import_numpy():
