@@ -6,12 +6,11 @@ answers its own errors as JSON that tells nothing of the inside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tiffin.gateway import filters
-from tiffin.gateway.resources import TYPE, Resource, Resources
+from tiffin.gateway.resources import TYPE, Resource, Resources, inline
 from tiffin.gateway.routes import ROUTES_NAME
 
 MOST_CONNECTIONS = 20_000
@@ -69,16 +68,12 @@ def static_bundle(resources: Resources, directory: Path) -> Resource:
     del manager["rds"], made["dynamic_resources"]
     manager["route_config"] = {key: value for key, value in resources.routes.items() if key != "@type"}
     manager["http_filters"][0] = {"name": filters.TOKENS, "disabled": True, "typed_config": resources.tokens}
-    endpoints = {entry["cluster_name"]: entry for entry in resources.endpoints}
-    made["static_resources"]["clusters"] = [_static(cluster, endpoints) for cluster in resources.clusters]
+    names = {entry["cluster_name"] for entry in resources.endpoints}
+    made["static_resources"]["clusters"] = [
+        {key: value for key, value in cluster.items() if key not in ("@type", "eds_cluster_config")}
+        for cluster in inline(resources, names).clusters
+    ]
     return made
-
-
-def _static(cluster: Resource, endpoints: Mapping[str, Resource]) -> Resource:
-    found = endpoints.get(cluster["name"]) or cluster["load_assignment"]
-    kept = {key: value for key, value in cluster.items() if key not in ("@type", "eds_cluster_config")}
-    assignment = {key: value for key, value in found.items() if key != "@type"}
-    return {**kept, "type": "STATIC", "load_assignment": assignment}
 
 
 def listener(directory: Path, *, host: str, port: int) -> Resource:

@@ -85,7 +85,7 @@ def endpoints(pool: Pool, activator: str) -> Resource:
 
 def has_replicas(assignment: Resource) -> bool:
     """Whether there is an endpoint of the first rank."""
-    return any(not rank.get("priority") for rank in assignment["endpoints"])
+    return any(not rank.get("priority") for rank in assignment.get("endpoints", ()))
 
 
 def address(endpoint: str) -> Resource:

@@ -14,18 +14,20 @@ from pathlib import Path
 import msgspec
 
 from tiffin.errors import ProcessError
-from tiffin.gateway import bootstrap, filters, routes, tokens
+from tiffin.gateway import bootstrap, filters, routes, tokens, watches
 from tiffin.gateway.admin import Admin
 from tiffin.gateway.binary import check, find_binary
 from tiffin.gateway.clusters import has_replicas
 from tiffin.gateway.files import ResourceFiles, endpoints_file
-from tiffin.gateway.resources import Resource, Resources, merge
+from tiffin.gateway.resources import Resource, Resources, assignments, inline, merge
 from tiffin.gateway.router import PoolSample, Snapshot
+from tiffin.gateway.watches import Watches
 from tiffin.kits import files, ports, processes, waiting
 
 START_SECONDS = 20.0
 TAKEN_SECONDS = 5.0
 REACHABLE_SECONDS = 1.0
+CHANGED_SECONDS = 6.0
 STOP_SECONDS = 5.0
 NAME = "the gateway (Envoy)"
 
@@ -63,6 +65,7 @@ class Envoy:
         self._port = port
         self._concurrency = concurrency
         self._files = ResourceFiles(directory)
+        self._watches = Watches(watches.affordable())
         self._resources: Resources | None = None
         self._pools: tuple[str, ...] = ()
         self._taken: dict[str, str] = {}
@@ -109,6 +112,7 @@ class Envoy:
         if port is None or before is None or self._port not in (0, port):
             return False
         asked, self._port = self._port, port
+        self._watches.keep(entry["cluster_name"] for entry in before.endpoints)
         self._resources = before
         self._process = adopted = processes.Adopted(identity, name=NAME, log=self._log)
         try:
@@ -163,8 +167,10 @@ class Envoy:
         snapshot = await asyncio.to_thread(tokens.with_keys, snapshot)
         resources = routes.render(snapshot)
         await self._check(snapshot, resources)
+        watched = self._watches.give(entry["cluster_name"] for entry in resources.endpoints)
+        resources = inline(resources, assignments(resources).keys() - watched)
         clusters = tuple(
-            {**cluster, "eds_cluster_config": self._source(cluster)} if cluster["type"] == "EDS" else cluster
+            {**cluster, "eds_cluster_config": self._source(cluster)} if cluster["name"] in watched else cluster
             for cluster in resources.clusters
         )
         return dataclasses.replace(resources, clusters=clusters)
@@ -270,20 +276,25 @@ class Envoy:
 
         A call that comes earlier would find the pool empty, though its replicas are ready.
         """
-        reached = {entry["cluster_name"] for entry in before.endpoints if has_replicas(entry)}
+        old, new = assignments(before), assignments(after)
+        inlined = new.keys() - {entry["cluster_name"] for entry in after.endpoints}
         least = {
-            entry["cluster_name"]: len(entry["endpoints"])
-            for entry in after.endpoints
-            if has_replicas(entry) and entry["cluster_name"] not in reached
+            name: len(endpoints["endpoints"])
+            for name, endpoints in new.items()
+            if has_replicas(endpoints) and not has_replicas(old.get(name, {}))
         }
+        # One that is told as a whole leads to its old endpoints until the new ones are known to be well.
+        changed = {name for name in inlined if name in old and old[name] != new[name]}
+        least.update(dict.fromkeys(changed - least.keys(), 0))
 
         async def ask() -> bool | None:
             if not least or self._process is None or self._process.exit_code is not None:
                 return True
             healthy = await self._admin.healthy(least)
-            return True if all(healthy.get(name, 0) >= count for name, count in least.items()) else None
+            return True if all(healthy.get(name, -1) >= count for name, count in least.items()) else None
 
-        await waiting.until(ask, seconds=REACHABLE_SECONDS, every_seconds=0.005)
+        seconds = CHANGED_SECONDS if changed else REACHABLE_SECONDS
+        await waiting.until(ask, seconds=seconds, every_seconds=0.005)
 
     def _remove_admin(self) -> None:
         Path(self._admin.path).unlink(missing_ok=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from typing import Any
 
 Resource = dict[str, Any]
@@ -17,7 +18,7 @@ class Resources:
 
     Attributes:
         clusters: Names are unique, and every cluster a route leads to is there.
-        endpoints: Of every cluster whose endpoints change while it lives.
+        endpoints: Of every cluster that does not say its own.
         routes: The one route configuration.
         tokens: The configuration of the filter that checks tokens; routes name its requirements.
     """
@@ -41,6 +42,32 @@ def merge(before: Resources, after: Resources) -> Resources:
         for key, value in after.tokens.items()
     }
     return Resources(after.clusters + old_clusters, after.endpoints + old_endpoints, after.routes, tokens)
+
+
+def inline(resources: Resources, names: Collection[str]) -> Resources:
+    """The same with the endpoints of these clusters in the clusters themselves."""
+    told: dict[str, Resource] = {
+        entry["cluster_name"]: {"type": "STATIC", "load_assignment": _untyped(entry)}
+        for entry in resources.endpoints
+        if entry["cluster_name"] in names
+    }
+    clusters = tuple({**cluster, **told.get(cluster["name"], {})} for cluster in resources.clusters)
+    endpoints = tuple(entry for entry in resources.endpoints if entry["cluster_name"] not in told)
+    return replace(resources, clusters=clusters, endpoints=endpoints)
+
+
+def assignments(resources: Resources) -> dict[str, Resource]:
+    """The endpoints of every cluster, wherever they are said."""
+    apart = {entry["cluster_name"]: _untyped(entry) for entry in resources.endpoints}
+    return apart | {
+        cluster["name"]: cluster["load_assignment"]
+        for cluster in resources.clusters
+        if "load_assignment" in cluster
+    }
+
+
+def _untyped(resource: Resource) -> Resource:
+    return {key: value for key, value in resource.items() if key != "@type"}
 
 
 def duration(seconds: float) -> str:
