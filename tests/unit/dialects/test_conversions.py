@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.dialects import comparing, parse, read, seldon_writing, tiffin_writing
+from tiffin.dialects import comparing, convert, parse, read, seldon_writing, tiffin_writing
 from tiffin.errors import SpecError
 from tiffin.spec import Artefact, Component, Deployment, ModelSource, ServiceSource, Variant
 
@@ -132,3 +132,23 @@ def test_a_second_shadow_is_listed():
     document, losses = seldon_writing.write(Deployment(name="iris", components=(model(),), variants=variants))
     assert [predictor["name"] for predictor in document["spec"]["predictors"]] == ["main", "b"]
     assert any(loss.startswith("variants.c:") for loss in losses)
+
+
+@pytest.mark.parametrize("to", ["kserve", "seldon", "tiffin"])
+@pytest.mark.parametrize("deployment", samples())
+def test_convert_gives_a_text_that_is_read_as_what_is_not_listed(deployment, to):
+    if to == "seldon" and not has_server(deployment):
+        return
+    converted = convert(deployment, to)
+    refusals = [loss for loss in converted.losses if loss.startswith("KServe does not take it as it is: ")]
+    if refusals:
+        with pytest.raises(SpecError) as caught:
+            parse(converted.text)
+        assert caught.value.message in refusals[0]
+        return
+    (again,) = parse(converted.text, base=tiffin_writing.base_of(deployment))
+    # A source that became another is one entry of the list, whatever parts it had.
+    sources = tuple(loss.partition(":")[0] for loss in converted.losses if ".source: " in loss)
+    for difference in comparing.differences(deployment, again):
+        path = difference.partition(":")[0]
+        assert difference in converted.losses or path.startswith(sources), difference
