@@ -12,6 +12,7 @@ import contextvars
 import inspect
 import logging
 import os
+import re
 import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -44,6 +45,7 @@ from tiffin.spec import ContainerSource, ReplicaSpec
 
 log = logging.getLogger(__name__)
 
+_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 _HEALTH_SECONDS = 1.0
 _WARM_UP_SECONDS = 120.0
 
@@ -81,7 +83,8 @@ class KServeApplication:
         """
         directory, command = self._place()
         _fetch_by_address()
-        self._handed = kserve_program.run([*command, *self._source.arguments], directory)
+        words = [self._filled(word) for word in (*command, *self._source.arguments)]
+        self._handed = kserve_program.run(words, directory)
         if (self._handed.settings.get("workers") or 1) > 1:
             log.warning("workers of ModelServer are not honoured: the deployment says how many")
         self._thread.start()
@@ -107,6 +110,13 @@ class KServeApplication:
             sys.dont_write_bytecode = True
         directory = bundle.source if bundle is not None else path
         return directory, _without_python(list(self._source.command))
+
+    def _filled(self, word: str) -> str:
+        """``$(NAME)`` is a variable, as in Kubernetes; a mount's place in the container is its place here."""
+        word = _VARIABLE.sub(lambda found: os.environ.get(found[1], found[0]), word)
+        for place, artefact in self._source.mounts.items():
+            word = word.replace(place, artefact.uri)
+        return word
 
     def _warm_up(self, directory: Path) -> None:
         """Predictors are called once; a transformer would call its predictor, which may not be there yet."""

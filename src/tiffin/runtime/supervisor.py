@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from tiffin.errors import TiffinError
+from tiffin.kits import logfiles
 from tiffin.runtime.application import Application
 from tiffin.runtime.applications import application_of
 from tiffin.runtime.listening import address_of, bind
@@ -59,6 +60,8 @@ def run(
     Raises:
         PortInUse, PlatformError: nothing can listen there.
     """
+    # Before anything of the author's runs: it may print without end.
+    logfiles.keep_small()
     workers = worker_count(spec)
     sockets = bind(spec.listen, workers)
     address = address_of(sockets[0])
