@@ -179,6 +179,7 @@ class Replica:
         if self.record.ready and await self.running.is_ready():
             self._was_ready = True
             self.is_warm = True
+            self.example = await self._own_example()
             self.phase = "Ready"
         return True
 
@@ -324,11 +325,7 @@ class Replica:
 
     async def _warm_up(self) -> tuple[bool, Example | None]:
         """Whether it answered its own example, where it has a complete one; and the example."""
-        answer = await http.ask(self.endpoint, "/tiffin/example")
-        example = None
-        if answer is not None and answer.status == 200:
-            with contextlib.suppress(ValueError):
-                example = example_of(json.loads(answer.body))
+        example = await self._own_example()
         if example is None or not example.is_complete or example.body is None:
             return True, example
         send = partial(
@@ -346,6 +343,15 @@ class Replica:
             said = "did not answer" if reply is None else f"answered {reply.status} to"
             self._keeper.say(f"{self.label} {said} its own example, {example.path}")
         return is_warm, example
+
+    async def _own_example(self) -> Example | None:
+        answer = await http.ask(self.endpoint, "/tiffin/example")
+        if answer is None or answer.status != 200:
+            return None
+        try:
+            return example_of(json.loads(answer.body))
+        except ValueError:
+            return None
 
     def _order(self) -> Order:
         revision = self.revision
