@@ -230,7 +230,7 @@ class Controller:
         deploying.error = candidate.error
         done = _applied(stored.deployment, before, shared, version=stored.version)
         if done.action != "unchanged":
-            deploying.tell(done.action.capitalize(), "; ".join(done.effects) or "its spec was written")
+            deploying.tell(done.action.capitalize(), _written(done, stored.deployment))
         deploying.begin_or_wake()
         if before is None or before.version != stored.version:
             self._history.add("ADDED" if before is None else "MODIFIED", deploying)
@@ -617,6 +617,13 @@ def _descends(pid: int, ancestors: set[int]) -> bool:
         return any(parent.pid in ancestors for parent in psutil.Process(pid).parents())
     except psutil.Error:
         return False
+
+
+def _written(done: Applied, deployment: Deployment) -> str:
+    """What was written, as an event says it."""
+    paths = [change.path for change in done.changes]
+    what = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    return f"changed: {what}" if what else f"read from {deployment.file or 'what was sent'}"
 
 
 def _to_first(read: applying.Read) -> list[Sequence[SpecWarning]]:
