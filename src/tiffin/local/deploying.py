@@ -255,11 +255,14 @@ class Deploying:
         for replica in self.replicas.values():
             replica.kill()
 
-    def set_wanted(self, place: Place, count: int) -> None:
+    def set_wanted(self, place: Place, count: int, reason: str = "") -> None:
         """A number of replicas was decided."""
         live = self.live.get(place[0])
-        if live is not None and live.wanted.get(place[1]) != count:
+        before = None if live is None else live.wanted.get(place[1])
+        if live is not None and before != count:
             live.wanted[place[1]] = count
+            if before is not None and reason:
+                self.tell("Scaled", f"{live.revision.name} {place[1]} from {before} to {count}: {reason}")
             self.wake()
 
     def call_waits(self, pool: str) -> None:
@@ -268,9 +271,8 @@ class Deploying:
             for component in live.revision.components:
                 if live.revision.pool(component.name) == pool:
                     scaling = self._scaling(live.revision, component)
-                    self.set_wanted(
-                        (live.revision.number, component.name), max(1, scaling.windows.activation_scale)
-                    )
+                    least = max(1, scaling.windows.activation_scale, live.wanted.get(component.name, 0))
+                    self.set_wanted((live.revision.number, component.name), least, "a call waits")
                     if component.calls and component.calls in live.held:
                         self.call_waits(live.revision.pool(component.calls))
 
@@ -303,6 +305,8 @@ class Deploying:
             self.tell("ReplicaReady", f"{replica.name} is ready after {seconds:.2f} s")
         elif replica.has_failed and replica.problem is not None:
             self.tell(replica.problem.reason, f"{replica.name}: {replica.problem.message}", is_bad=True)
+            if replica.failure is not None:
+                self._refuse(replica.place, replica.problem)
         elif replica.phase == "Draining":
             self.tell("ReplicaDraining", f"{replica.name} finishes its calls and ends")
         self.wake()
@@ -578,12 +582,31 @@ class Deploying:
                 if ready and live.wanted.get(name, 0) > 0:
                     live.held.discard(name)
                     freed.append((live.revision.pool(name), tuple(ready)))
-        if not freed:
-            return
-        self._make_part(deployment)
-        await self._around.routing.publish()
+        if freed:
+            self._make_part(deployment)
+            await self._around.routing.publish()
         for pool, endpoints in freed:
             activator.release(pool, endpoints)
+        # What finds a pool empty, since its replicas died, waits for the next one.
+        for live in self.live.values():
+            for component in live.revision.components:
+                if component.name not in live.held:
+                    own = self._own((live.revision.number, component.name))
+                    if ready := [one.endpoint for one in own if one.is_ready]:
+                        activator.release(live.revision.pool(component.name), ready)
+                    else:
+                        self._hold_calls(activator, live, component)
+
+    def _hold_calls(self, activator: Activator, live: Live, component: Component) -> None:
+        now = self.component_now(live.revision, component)
+        activator.hold(live.revision.pool(component.name), most=most_held(now))
+
+    def _refuse(self, place: Place, problem: Problem) -> None:
+        """Whoever waits for a replica that cannot be there is told why, unless there is another one."""
+        activator, live = self._around.activator, self.live.get(place[0])
+        if activator is None or live is None or any(one.is_ready for one in self._own(place)):
+            return
+        activator.refuse(live.revision.pool(place[1]), f"{problem.reason}: {problem.message}")
 
     def _make_part(self, deployment: Deployment) -> None:
         endpoints: dict[Place, list[str]] = {}
@@ -621,6 +644,7 @@ class Deploying:
         problem = self._around.room_for(live.revision, component)
         if problem is not None:
             self.pending[place] = problem
+            self._refuse(place, problem)
             if before.get(place) != problem:
                 self.tell(problem.reason, f"{live.revision.name}: {problem.message}", is_bad=True)
             return

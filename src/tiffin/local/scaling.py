@@ -44,6 +44,10 @@ class Autoscaler:
         known = self._pools.get(pool)
         return None if known is None else known.decision
 
+    def reason(self, pool: str) -> str:
+        last = self.last(pool)
+        return "" if last is None else last.reason
+
     def forget(self, pool: str) -> None:
         self._pools.pop(pool, None)
 

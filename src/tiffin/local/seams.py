@@ -150,6 +150,9 @@ class Decider(Protocol):
     def decide(self, pool: str, component: Component, observed: Observed) -> int:
         """The number now, within ``component.scaling`` (the machine's limits come after that)."""
 
+    def reason(self, pool: str) -> str:
+        """Why the last number was what it was; empty when there was none."""
+
     def forget(self, pool: str) -> None:
         """The pool is gone."""
 

@@ -35,6 +35,9 @@ class Fixed:
     def decide(self, pool: str, component: Component, observed: Observed) -> int:
         return max(1, component.scaling.min_replicas)
 
+    def reason(self, pool: str) -> str:
+        return ""
+
     def forget(self, pool: str) -> None:
         """Nothing is remembered."""
 
@@ -114,7 +117,8 @@ class Ticking:
                     uses=tuple(self._use(one) for one in own if one.running is not None),
                     is_reachable=number in deploying.spread.weights or number in deploying.spread.mirrors,
                 )
-                deploying.set_wanted((number, component.name), controller.decider.decide(pool, scaled, observed))
+                count = controller.decider.decide(pool, scaled, observed)
+                deploying.set_wanted((number, component.name), count, controller.decider.reason(pool))
 
     def _use(self, replica: Replica) -> Use:
         cpu, memory = self._uses.get(replica.id, (None, None))
