@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tiffin.cli import output, showing, watching
+from tiffin.cli import notices, output, showing, watching
 from tiffin.cli.options import Domain, Files, Json, Output, Trust
 from tiffin.cli.sources import sources
 from tiffin.client import connect
@@ -45,7 +45,7 @@ def apply(
         domain=domain,
         resource_version=None if force else seen_version(given),
     )
-    for warning in warnings(done):
+    for warning in notices.about(done):
         output.warn(warning)
     if not showing.is_data(form):
         report(done, dry_run=dry_run, form=form)
@@ -61,17 +61,6 @@ def apply(
                 print(f"{item.spec.key} is ready at {item.status.url}")
     if showing.is_data(form):
         showing.data({"items": done}, form)
-
-
-def warnings(done: Sequence[Applied]) -> list[str]:
-    """Each warning once, with the deployment it is about."""
-    keys = [one.key for one in done]
-    found = (
-        text if any(text.startswith(key) for key in keys) else f"{one.key}: {text}"
-        for one in done
-        for text in map(str, one.warnings)
-    )
-    return list(dict.fromkeys(found))
 
 
 def report(done: Sequence[Applied], *, dry_run: bool, form: str = "") -> None:

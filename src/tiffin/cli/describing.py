@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from tiffin.cli import rendering
 from tiffin.cli.rendering import age, size
 from tiffin.plan.objects import Object
@@ -42,7 +44,8 @@ def text(found: Object, events: Sequence[Event], now: float) -> str:
     newest_first = sorted(status.revisions, key=lambda revision: -revision.number)
     lines += [line for revision in newest_first for line in _revision(revision, now)] or ["  none yet"]
     lines += ["", "Replicas:"]
-    lines += [line for replica in status.replicas for line in _replica(replica, now)] or [_no_replicas(found)]
+    told = {revision.problem.log for revision in status.revisions if revision.problem}
+    lines += [line for one in status.replicas for line in _replica(one, now, told)] or [_no_replicas(found)]
     warnings = [*map(str, found.spec.warnings), *status.warnings]
     if warnings:
         lines += ["", "Warnings:", *(f"  {warning}" for warning in dict.fromkeys(warnings))]
@@ -126,11 +129,11 @@ def _revision(revision: RevisionStatus, now: float) -> list[str]:
     return [head, *_problem(revision.problem)]
 
 
-def _replica(replica: ReplicaStatus, now: float) -> list[str]:
+def _replica(replica: ReplicaStatus, now: float, told: set[tuple[str, ...]]) -> list[str]:
     parts: list[str] = [replica.phase]
     if replica.pid:
         parts.append(f"pid {replica.pid}")
-    if replica.started:
+    if replica.started and replica.phase in ("Starting", "Ready", "Draining"):
         parts.append(f"up {age(now - replica.started)}")
     if replica.restarts:
         parts.append(f"{replica.restarts} restart{'s' * (replica.restarts != 1)}")
@@ -141,7 +144,11 @@ def _replica(replica: ReplicaStatus, now: float) -> list[str]:
         lines.append(f"    start: {phases(replica.start_seconds)}")
     if replica.log_file:
         lines.append(f"    log: {replica.log_file}")
-    return lines + _problem(replica.problem)
+    problem = replica.problem
+    if problem is not None and problem.log in told:
+        # Its revision has just shown these lines.
+        problem = msgspec.structs.replace(problem, log=())
+    return lines + _problem(problem)
 
 
 def phases(seconds: dict[str, float]) -> str:
@@ -153,7 +160,8 @@ def phases(seconds: dict[str, float]) -> str:
 def _problem(problem: Problem | None) -> list[str]:
     if problem is None:
         return []
-    lines = [f"    {problem.reason}: {problem.message}"]
+    first, *more = problem.message.splitlines() or [""]
+    lines = [f"    {problem.reason}: {first}", *(f"    {line.strip()}" for line in more)]
     if problem.hint:
         lines.append(f"    hint: {problem.hint}")
     if problem.log:

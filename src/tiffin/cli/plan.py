@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tiffin.cli import output, showing
+from tiffin.cli import notices, output, showing
 from tiffin.cli.options import Domain, Files, Json, Output, Trust
 from tiffin.cli.sources import read, sources
 from tiffin.client import Client, connect
@@ -17,6 +17,7 @@ from tiffin.spec import Deployment
 
 CHANGES = 2
 """The exit code of ``plan`` when something would change."""
+_ADDED = ("resourceVersion", "generation", "creationTimestamp", "uid", "managedFields", "selfLink")
 _SIGNS = {"created": "+", "configured": "~", "deleted": "-", "unchanged": "="}
 
 
@@ -46,7 +47,7 @@ def text(done: Sequence[Applied]) -> list[str]:
         if one.action == "configured":
             lines += [f"    {_change(change)}" for change in one.changes]
         lines += [f"    -> {effect}" for effect in one.effects]
-        lines += [f"    warning: {warning}" for warning in one.warnings]
+        lines += [f"    warning: {warning}" for warning in notices.about([one], prefixed=False)]
     counts = {action: sum(one.action == action for one in done) for action in _SIGNS}
     named = [f"{count} {action}" for action, count in counts.items() if count and action != "unchanged"]
     lines.append(f"to change: {', '.join(named)}" if named else "nothing to change")
@@ -95,7 +96,8 @@ def _differences(client: Client, spec: Deployment, one: Applied) -> list[str]:
         after = document if document is not None and live.document else showing.plain(_comparable(spec))
     except NoSuchDeployment:
         before, after = None, document or showing.plain(_comparable(spec))
-    if before == after:
+    before, after = _written(before), _written(after)
+    if before == after or after is None:
         return []
     return list(
         difflib.unified_diff(
@@ -105,6 +107,19 @@ def _differences(client: Client, spec: Deployment, one: Applied) -> list[str]:
             tofile=f"{spec.file}/{one.key}" if spec.file else f"file/{one.key}",
         )
     )
+
+
+def _written(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    """What its author wrote: without what is added when it is shown."""
+    if document is None:
+        return None
+    found = {name: value for name, value in document.items() if name != "status"}
+    if isinstance(metadata := found.get("metadata"), dict):
+        kept = {name: value for name, value in metadata.items() if name not in _ADDED}
+        if kept.get("namespace") == "default":
+            del kept["namespace"]
+        found["metadata"] = kept
+    return found
 
 
 def _comparable(spec: Deployment) -> Deployment:

@@ -15,8 +15,9 @@ def said(before: Object | None, after: Object) -> list[str]:
     for revision in new.revisions:
         lines += _revision(revisions.get(revision.name), revision)
     replicas = {replica.name: replica for replica in old.replicas} if old else {}
+    told = {revision.problem.message for revision in new.revisions if revision.problem}
     for replica in new.replicas:
-        lines += _replica(replicas.get(replica.name), replica)
+        lines += _replica(replicas.get(replica.name), replica, told)
     was = old.condition("Ready") if old else None
     now = new.condition("Ready")
     # While it is not known yet the lines of replicas and revisions say more.
@@ -47,7 +48,7 @@ def _revision(before: RevisionStatus | None, after: RevisionStatus) -> list[str]
     return lines
 
 
-def _replica(before: ReplicaStatus | None, after: ReplicaStatus) -> list[str]:
+def _replica(before: ReplicaStatus | None, after: ReplicaStatus, told: set[str]) -> list[str]:
     lines = []
     if before is None or before.phase != after.phase:
         match after.phase:
@@ -57,13 +58,15 @@ def _replica(before: ReplicaStatus | None, after: ReplicaStatus) -> list[str]:
                 took = f" after {phases(after.start_seconds)}" if after.start_seconds else ""
                 lines.append(f"{after.name} is ready{took}")
             case "CrashLoopBackOff":
-                lines.append(f"{after.name} keeps ending; started again later ({after.restarts} restarts so far)")
+                so_far = f" ({after.restarts} restarts so far)" if after.restarts else ""
+                lines.append(f"{after.name} ended, and is started again soon{so_far}")
             case "Failed":
                 lines.append(f"{after.name} failed")
             case "Pending":
                 lines.append(f"{after.name} waits")
             case _:
                 pass
-    if after.problem and (before is None or before.problem != after.problem):
+    is_new = before is None or before.problem != after.problem
+    if after.problem and is_new and after.problem.message not in told:
         lines.append(f"{after.name}: {after.problem.message}")
     return lines

@@ -169,7 +169,7 @@ def events(found: Sequence[Event], now: float, *, names: bool = True) -> list[st
             event.type,
             event.reason,
             *([event.deployment] if names else []),
-            event.message.replace("\n", " ") + (f" (x{event.count})" if event.count > 1 else ""),
+            " ".join(event.message.split()) + (f" (x{event.count})" if event.count > 1 else ""),
         ]
         for event in found
     ]
@@ -211,9 +211,13 @@ def conditions(found: Sequence[Condition], now: float) -> list[str]:
         [[one.type, one.status, age(now - one.since) if one.since else "", one.reason] for one in found],
     )
     result = lines[:1]
+    told = set()
     for line, one in zip(lines[1:], found, strict=True):
         result.append(line)
-        result += [f"  {text}" for text in one.message.splitlines()]
-        if one.hint:
-            result.append(f"  hint: {one.hint}")
+        # What keeps one condition from being true keeps others too, in the same words.
+        if one.message not in told:
+            result += [f"  {text}" for text in one.message.splitlines()]
+            if one.hint:
+                result.append(f"  hint: {one.hint}")
+        told.add(one.message)
     return result

@@ -74,14 +74,19 @@ def until(
 
     Raises NotSo, saying why, when ``timeout`` seconds pass or ``give_up`` says that it never will.
     """
-    objects: dict[str, Object] = {}
+    said: set[str] = set()
+
+    def inform(before: Object | None, after: Object) -> None:
+        # A replica that crashes again and again says the same each time.
+        for line in progress.said(before, after) if tell else ():
+            if line not in said:
+                said.add(line)
+                output.say(line)
+
     listing = client.list()
     objects = {found.spec.key: found for found in listing.items if found.spec.key in keys}
-    if tell:
-        for key in keys:
-            if key in objects:
-                for line in progress.said(None, objects[key]):
-                    output.say(line)
+    for found in objects.values():
+        inform(None, found)
     if all(is_so(objects.get(key)) for key in keys):
         return
     deadline = time.monotonic() + timeout
@@ -93,13 +98,12 @@ def until(
                 objects.pop(key, None)
             else:
                 objects[key] = change.object
-                if tell:
-                    for line in progress.said(before, change.object):
-                        output.say(line)
+                inform(before, change.object)
         if all(is_so(objects.get(key)) for key in keys):
             return
         for key in keys:
-            if (found := objects.get(key)) is not None and not is_so(found) and give_up(found):
+            now = objects.get(key)
+            if now is not None and not is_so(now) and give_up(now):
                 raise not_so([key], objects, is_so, f"{key} {wish}")
     late = [key for key in keys if not is_so(objects.get(key))]
     raise not_so(late, objects, is_so, f"{', '.join(late)} {wish} within {timeout:g} s")

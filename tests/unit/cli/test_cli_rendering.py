@@ -222,7 +222,7 @@ def test_progress_tells_problems() -> None:
     before = item(replicas=(replica("Starting"),))
     after = item(replicas=(replica("CrashLoopBackOff", restarts=2, problem=BROKEN),), conditions=(NOT_READY,))
     assert progress.said(before, after) == [
-        "default/iris: r1 keeps ending; started again later (2 restarts so far)",
+        "default/iris: r1 ended, and is started again soon (2 restarts so far)",
         "default/iris: r1: it ended with code 1",
         "default/iris: no replica is ready",
     ]
