@@ -60,8 +60,6 @@ def run(
     Raises:
         PortInUse, PlatformError: nothing can listen there.
     """
-    # Before anything of the author's runs: it may print without end.
-    logfiles.keep_small()
     workers = worker_count(spec)
     sockets = bind(spec.listen, workers)
     address = address_of(sockets[0])
@@ -102,6 +100,8 @@ def serve(
     on_ready: Callable[[], None],
 ) -> int:
     """One worker in this process; it drains when ``parent``, if it has one, has gone."""
+    # Before anything of the author's runs: it may print without end.
+    logfiles.keep_small()
     try:
         application = application or application_of(spec)
         worker = Worker(spec, application, sockets, memory=memory, index=index, parent=parent, on_ready=on_ready)
