@@ -62,7 +62,7 @@ def deployment(
         replicas=spec.integer("replicas", minimum=0),
         annotations=annotations,
     )
-    predictors = [seldon_predictor.read(predictor, context) for predictor in written]
+    predictors = _named([seldon_predictor.read(predictor, context) for predictor in written])
     _check_services(predictors)
     main, *others = _shares(spec, predictors)
     first = next(predictor for predictor in predictors if predictor.name == main.name)
@@ -82,6 +82,17 @@ def deployment(
         document=document.index,
         warnings=reader.finish(),
     )
+
+
+def _named(predictors: list[Predictor]) -> list[Predictor]:
+    """With one name for the model of all, that of the first one's node, so that calls may go to any."""
+    unit = predictors[0].unit
+    found = []
+    for predictor in predictors:
+        model, *others = predictor.components
+        model = msgspec.structs.replace(model, model_name=unit)
+        found.append(msgspec.structs.replace(predictor, components=(model, *others)))
+    return found
 
 
 def predictor_labels(predictor: Predictor) -> dict[str, str]:

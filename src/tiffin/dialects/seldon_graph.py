@@ -89,7 +89,7 @@ def logger(graph: Fields) -> Logger | None:
         return None
     if not re.match(r"https?://[^/]", url):
         raise fields.error("url", f"expected http:// or https:// and a host, found {describe(url)}")
-    return Logger(url=url, mode=mode)  # type: ignore[arg-type]  # one of its words
+    return Logger(url=url, mode=mode, style="seldon")  # type: ignore[arg-type]  # one of its words
 
 
 def server(graph: Fields) -> str:

@@ -17,11 +17,11 @@ def all_of(
     name, namespace = metadata.name, metadata.namespace
     found = routes.own(name, namespace, domain) + routes.seldon(name, namespace)
     if protocol != "seldon":
-        found += routes.open_inference(name)
-        units = dict.fromkeys(predictor.unit for predictor in predictors)
-        for unit in units:
-            found += _by_unit(name, namespace, unit, domain)
-        found += _nameless(name, namespace, protocol, domain)
+        model, *others = dict.fromkeys(predictor.unit for predictor in predictors)
+        found += routes.open_inference(model)
+        for other in others:
+            found += _by_unit(name, namespace, other, model, domain)
+        found += _nameless(name, namespace, protocol, model, domain)
     for predictor in predictors:
         found += _service(predictor, namespace, domain, alone=len(predictors) == 1)
         if len(predictor.components) > 1:
@@ -31,23 +31,21 @@ def all_of(
     return found
 
 
-def _by_unit(name: str, namespace: str, unit: str, domain: str) -> tuple[Route, ...]:
-    """A model is called by the name of its graph's node; here all replicas know the deployment's name."""
-    if unit == name:
-        return ()
+def _by_unit(name: str, namespace: str, unit: str, model: str, domain: str) -> tuple[Route, ...]:
+    """Calls by the name of another predictor's node: here the replicas of all know that of the first."""
     found: tuple[Route, ...] = ()
     # ":predict" is no segment of its own, so it needs a route of its own.
     for suffix in ("v2/models/{}", "v1/models/{}", "v1/models/{}:predict"):
-        old, new = "/" + suffix.format(unit), "/" + suffix.format(name)
+        old, new = "/" + suffix.format(unit), "/" + suffix.format(model)
         found += _moved(name, namespace, old, new, domain, exact=suffix.endswith("predict"))
     return found
 
 
-def _nameless(name: str, namespace: str, protocol: str, domain: str) -> tuple[Route, ...]:
+def _nameless(name: str, namespace: str, protocol: str, model: str, domain: str) -> tuple[Route, ...]:
     """The engine's path that names no model."""
     if protocol == "tensorflow":
-        return _moved(name, namespace, "/v1/models:predict", f"/v1/models/{name}:predict", domain, exact=True)
-    return _moved(name, namespace, "/v2/models/infer", f"/v2/models/{name}/infer", domain, exact=True)
+        return _moved(name, namespace, "/v1/models:predict", f"/v1/models/{model}:predict", domain, exact=True)
+    return _moved(name, namespace, "/v2/models/infer", f"/v2/models/{model}/infer", domain, exact=True)
 
 
 def _moved(name: str, namespace: str, old: str, new: str, domain: str, *, exact: bool) -> tuple[Route, ...]:

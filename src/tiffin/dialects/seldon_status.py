@@ -8,7 +8,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from tiffin.plan.state import Condition, DeploymentStatus, RevisionStatus
-from tiffin.spec import ClassSource, Deployment, Variant
+from tiffin.spec import Deployment, Variant
 
 State = Literal["Available", "Creating", "Failed"]
 
@@ -106,14 +106,7 @@ def service_of(deployment: Deployment, variant: str) -> str:
 
 def unit_of(deployment: Deployment) -> str:
     """The name of the graph's node, by which the model is called; the deployment's where nothing says it."""
-    source = deployment.components[0].source
-    if isinstance(source, ClassSource) and source.unit:
-        return source.unit
-    for route in deployment.routes:
-        old, _, unit = route.path.rpartition("/v2/models/")
-        if not old and unit and route.shared and not route.exact and route.rewrite:
-            return unit
-    return deployment.name
+    return deployment.components[0].model_name or deployment.name
 
 
 def _object_name(deployment: Deployment, variant: Variant, component: str) -> str:

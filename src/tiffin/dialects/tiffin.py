@@ -102,7 +102,7 @@ def _routes(
 ) -> tuple[Route, ...]:
     found = routes.own(name, namespace, domain)
     if kind == "model" or protocol in ("open-inference", "kserve-v1"):
-        found += routes.open_inference(name)
+        found += routes.open_inference(components[0].model_name or name)
     if len(components) > 1:
         found += routes.components(name, namespace, [part.name for part in components])
     for variant in variants:

@@ -64,6 +64,7 @@ def component(
     return Component(
         name=name,
         source=_source(written, base),
+        model_name=written.get("modelName", ""),
         calls="" if name == "predictor" else "predictor",
         scaling=_scaling(reader, written, at),
         workers=written.get("workers", 1),
@@ -169,4 +170,9 @@ def _batching(written: bool | Mapping[str, Any]) -> Batching:
 def _logger(written: str | Mapping[str, Any]) -> Logger:
     if isinstance(written, str):
         return Logger(url=written)
-    return Logger(url=written["url"], mode=written.get("mode", "all"), metadata_headers=written.get("headers", ()))
+    return Logger(
+        url=written["url"],
+        mode=written.get("mode", "all"),
+        metadata_headers=written.get("headers", ()),
+        style=written.get("style", "kserve"),
+    )

@@ -167,6 +167,7 @@ _LOGGER = Record(
         "url": Field(_URL, "Who gets CloudEvents.", required=True, example="http://logger.example.com"),
         "mode": Field(Choice(("all", "request", "response")), "all when absent.", example="request"),
         "headers": Field(ListOf(_HEADER), "Headers of the call that go with them.", example=["x-user"]),
+        "style": Field(Choice(("kserve", "seldon")), "Whose event types; kserve when absent.", example="seldon"),
     }
 )
 
@@ -182,6 +183,10 @@ RUN = {
     "scale": Field(
         Either("a metric or a mapping", str=Choice({name: Measure(metric=name) for name in METRICS}), dict=_SCALE),  # type: ignore[arg-type]
         "What their number follows between the bounds; concurrency when absent.", example={"concurrency": 50},
+    ),
+    "modelName": Field(
+        Text("[A-Za-z0-9][-._A-Za-z0-9]*", "letters, digits, dots, dashes and underscores"),
+        "What callers name it in /v2/models/NAME; the deployment's name when absent.", example="flowers",
     ),
     "workers": Field(
         Either('a number or "cpu"', number=Whole(1, 1024), str=Choice(("cpu",))),
@@ -303,7 +308,7 @@ _STEP = Either(
         {
             "weight": Field(PERCENT, "The share of the new revision.", required=True, example="50%"),
             "for": Field(DURATION, "How long before the next step.", example="2m"),
-            "pause": Field(Flag(), "Wait for tiffin rollout promote.", example=True),
+            "pause": Field(Flag(), "Then wait for tiffin rollout resume.", example=True),
         },
         not_both=(("for", "pause"),),
     ),

@@ -133,6 +133,8 @@ def _components(components: Iterable[Component]) -> dict[str, Any]:
 
 def _component(component: Component) -> dict[str, Any]:
     found = _source(component.source)
+    if re.fullmatch("[A-Za-z0-9][-._A-Za-z0-9]*", component.model_name):
+        found["modelName"] = component.model_name
     found |= _scaling(component.scaling)
     if component.workers != 1:
         found["workers"] = component.workers
@@ -279,6 +281,8 @@ def _logger(logger: Logger) -> str | dict[str, Any]:
         found["mode"] = logger.mode
     if logger.metadata_headers:
         found["headers"] = list(logger.metadata_headers)
+    if logger.style != "kserve":
+        found["style"] = logger.style
     return found if len(found) > 1 else logger.url
 
 

@@ -45,7 +45,7 @@ def urls(deployment: Deployment, base: str) -> list[str]:
 def main_urls(deployment: Deployment, base: str) -> list[str]:
     """The few URLs worth printing: prefixes, and the first of each route's host names."""
     port = base.rpartition(":")[2]
-    routes = [route for route in deployment.routes if not route.component and not route.exact]
+    routes = [route for route in deployment.routes if not (route.component or route.variant or route.exact)]
     anywhere = [base + route.path for route in routes if not route.hosts]
     # Names as they are inside of a cluster, and those a system has beside its usual one, are rarely typed.
     hosts = [route for route in routes if route.hosts and route.hosts[0].count(".") > 1 and not route.shared]
@@ -60,7 +60,8 @@ def best_url(deployment: Deployment, base: str, path: str) -> str | None:
         outer = _outer(route, path)
         if outer is not None and not route.hosts:
             is_own = route.path == f"/{deployment.namespace}/{deployment.name}"
-            reaching.append((bool(route.component), is_own, route.exact, -len(route.path), base + outer))
+            is_part = bool(route.component or route.variant)
+            reaching.append((is_part, is_own, route.exact, -len(route.path), base + outer))
     return min(reaching)[-1] if reaching else None
 
 

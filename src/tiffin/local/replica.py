@@ -359,7 +359,7 @@ class Replica:
         spec = ReplicaSpec(
             deployment=revision.deployment,
             namespace=revision.namespace,
-            model_name=revision.deployment,
+            model_name=self.component.model_name or revision.deployment,
             protocol=revision.protocol,
             component=self.component,
             path=str(self._setting.artefact),

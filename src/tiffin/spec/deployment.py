@@ -49,12 +49,14 @@ class ModelSource(msgspec.Struct, frozen=True, tag="model", kw_only=True):
 
     ``format`` is ``sklearn | xgboost | lightgbm | onnx``; empty means found by looking.
     ``method`` is what is asked of the estimator: ``predict | predict_proba | decision_function``.
+    ``output`` is the name of the answers' only tensor; empty: what the model calls it, or ``output-0``.
     """
 
     artefact: Artefact
     format: str = ""
     format_version: str = ""
     method: str = "predict"
+    output: str = ""
     trust: bool = False
     credentials: dict[str, str] = {}
 
@@ -120,11 +122,12 @@ class Batching(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Logger(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the payloads of a component go, as CloudEvents over HTTP."""
+    """Where the payloads of a component go, as CloudEvents over HTTP; ``style``: whose types and attributes."""
 
     url: str
     mode: Literal["all", "request", "response"] = "all"
     metadata_headers: tuple[str, ...] = ()
+    style: Literal["kserve", "seldon"] = "kserve"
 
 
 class Component(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +139,8 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str = "predictor"
     source: ModelSource | ServiceSource | ClassSource | ContainerSource
+    model_name: str = ""
+    """What callers name it in ``/v2/models/{name}``; empty is the deployment's name."""
     calls: str = ""
     scaling: Scaling = Scaling()
     workers: int | Literal["cpu"] = 1

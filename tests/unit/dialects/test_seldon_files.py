@@ -66,7 +66,7 @@ def test_every_honoured_field_arrives():
     (component,) = found.components
     assert found.key == "seldon/seldon-model"
     assert found.labels == {"app": "seldon", "version": "v1"}
-    assert component.logger == Logger(url="http://logger/")
+    assert component.logger == Logger(url="http://logger/", style="seldon")
     assert found.annotations["predictor_version"] == "v1"
     assert found.annotations["project_name"] == "Iris classification"
     assert component.scaling == Scaling(
@@ -460,7 +460,7 @@ def test_traffic_scaling_and_an_explainer_arrive():
             Measure(metric="memory", target=float(2**30), is_value=True),
         ),
     )
-    assert model.logger == Logger(url="http://logger.default", mode="request")
+    assert model.logger == Logger(url="http://logger.default", mode="request", style="seldon")
     assert [part.timeout_seconds for part in (model, *candidate.components, *trial.components)] == [5.0] * 3
     assert candidate.components[0].scaling == Scaling(
         min_replicas=0,
@@ -511,16 +511,25 @@ def test_predictors_and_explainers_have_addresses_of_their_own():
 @pytest.mark.parametrize(
     ("protocol", "path", "rewrite"),
     [
-        ("v2", "/v2/models/clf", "/v2/models/iris"),
-        ("v2", "/seldon/default/iris/v2/models/clf", "/v2/models/iris"),
-        ("v2", "/v2/models/infer", "/v2/models/iris/infer"),
-        ("tensorflow", "/v1/models/clf:predict", "/v1/models/iris:predict"),
-        ("tensorflow", "/seldon/default/iris/v1/models:predict", "/v1/models/iris:predict"),
+        ("v2", "/v2/models/clf", None),
+        ("v2", "/v2/models/infer", "/v2/models/clf/infer"),
+        ("tensorflow", "/v1/models/clf:predict", None),
+        ("tensorflow", "/seldon/default/iris/v1/models:predict", "/v1/models/clf:predict"),
     ],
 )
 def test_a_model_is_called_by_the_name_of_its_node(protocol, path, rewrite):
     found = one(sdep(None, CONTAINER, protocol=protocol))
     assert rewrite in [route.rewrite for route in found.routes if route.path == path]
+    assert found.components[0].model_name == "clf"
+
+
+def test_several_predictors_answer_by_the_names_of_all_nodes():
+    text = predictors({"traffic": 50}, {"traffic": 50, "graph": MODEL | {"name": "other"}})
+    found = one(text.replace('"spec": {"predictors"', '"spec": {"protocol": "v2", "predictors"'))
+    assert [variant.components[0].model_name for variant in found.all_variants] == ["clf", "clf"]
+    moved = {route.path: route.rewrite for route in found.routes if route.rewrite not in (None, "/")}
+    assert moved["/v2/models/other"] == moved["/seldon/default/iris/v2/models/other"] == "/v2/models/clf"
+    assert moved["/v1/models/other:predict"] == "/v1/models/clf:predict"
 
 
 def test_the_tensorflow_protocol_is_that_of_a_container():

@@ -156,6 +156,8 @@ def test_everything_that_a_deployment_can_be_arrives():
         stabilization=Stabilization(up_seconds=5.0, down_seconds=60.0, tolerance=0.2),
     )
     assert (predictor.retry_reset, predictor.timeout_seconds) == (False, 90.0)
+    assert predictor.model_name == "earnings"
+    assert "/v2/models/earnings" in [route.path for route in found.routes]
     assert predictor.resources == Resources(cpu=0.5, memory_bytes=2**30, memory_limit_bytes=2**31)
     assert predictor.logger == Logger(url="http://log.example.com", mode="response", metadata_headers=("x-user",))
     assert (transformer.name, transformer.calls, transformer.replicas) == ("transformer", "predictor", 2)

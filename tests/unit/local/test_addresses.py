@@ -27,6 +27,12 @@ def deployment(*routes: Route) -> Deployment:
             id="the-systems-own-address-comes-first",
         ),
         pytest.param(
+            (OWN, Route(path="/default/iris/-/variant/b", rewrite="/", variant="b")),
+            "/v2/models/iris/infer",
+            "/default/iris/v2/models/iris/infer",
+            id="all-variants-come-before-one",
+        ),
+        pytest.param(
             (OWN, HOST), "/v2/models/iris/infer", "/default/iris/v2/models/iris/infer", id="else-tiffins"
         ),
         pytest.param(
