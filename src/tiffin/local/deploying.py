@@ -367,11 +367,14 @@ class Deploying:
         self._aim(deployment)
         self._prepare_wanted()
         self._count()
-        if self._hold():
+        is_held_now = self._hold()
+        if is_held_now:
             self._aim(deployment)
         self._make_part(deployment)
         told = await self._around.routing.publish_or_retry()
         if told:
+            if is_held_now:
+                await asyncio.sleep(HOLD_SECONDS)
             await self._release(deployment)
             self._change()
             self._retire()
