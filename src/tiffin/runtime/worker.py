@@ -232,6 +232,10 @@ def _listeners(spec: ReplicaSpec, metrics: Metrics, index: int) -> list[Listener
         from tiffin.runtime.recorder import Recorder
 
         listeners.append(Recorder(spec.recording, metrics, index))
+    if spec.component.logger is not None:
+        from tiffin.runtime.payloads import PayloadLogger
+
+        listeners.append(PayloadLogger(spec, spec.component.logger, metrics))
     return listeners
 
 
