@@ -16,6 +16,7 @@ import httpx
 import pytest
 from aiohttp import web
 
+from tiffin.gateway import watches
 from tiffin.gateway.envoy import Envoy
 from tiffin.gateway.router import Choice, Pool, Routed, Share, Snapshot
 from tiffin.kits import processes, waiting
@@ -156,6 +157,14 @@ def play(scenario: Callable[[Stage, httpx.AsyncClient], Awaitable[None]]) -> Non
     asyncio.run(asyncio.wait_for(run(), 90))
 
 
+@pytest.fixture(params=[None, 0], ids=["own-files", "in-clusters"])
+def endpoints(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Envoy is told endpoints in files of their own, or in the clusters."""
+    if request.param is not None:
+        monkeypatch.setattr(watches, "affordable", lambda: request.param)
+
+
+@pytest.mark.usefixtures("endpoints")
 def test_200_calls_at_once_to_a_pool_without_a_replica_are_all_answered() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         await made.envoy.start(made.snapshot([pool("one", held=True)]))
@@ -359,6 +368,7 @@ def test_without_an_activator_held_calls_go_where_there_are_replicas() -> None:
     play(scenario)
 
 
+@pytest.mark.usefixtures("endpoints")
 def test_going_to_zero_and_back_under_load_loses_nothing() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         name = "default/one/predictor"
@@ -399,6 +409,7 @@ def test_going_to_zero_and_back_under_load_loses_nothing() -> None:
     play(scenario)
 
 
+@pytest.mark.usefixtures("endpoints")
 def test_a_running_envoy_is_taken_over_under_load_without_losing_a_call() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         first, second = await made.replica("first"), await made.replica("second")
