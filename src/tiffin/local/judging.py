@@ -110,7 +110,9 @@ class Case:
         """Say what to record, read what was, compare and keep it. Blocks; called in a thread."""
         self.deployment = deployment
         self._keep(deployment.recording)
-        is_compared = self._is_compared(deployment, now)
+        if not self._is_contested(now):
+            self.candidate = ""  # It serves by now, or it is gone: no shadow of anything.
+        is_compared = self._is_compared(deployment)
         recording = deployment.recording if self.archive is not None else None
         sampling = _sampling(recording, self._percent if is_compared else 0.0)
         for revision in self.spools.revisions():
@@ -154,12 +156,16 @@ class Case:
         if self.archive is not None and self.archive.flush(self.spools.offsets):
             self.spools.let_go()
 
-    def _is_compared(self, deployment: Deployment, now: float) -> bool:
+    def _is_contested(self, now: float) -> bool:
+        if self.deployment is None or self.deployment.rollout is None:
+            return False
+        return now - self.contested < _CONTEST_SECONDS and (self.state is None or not self.state.is_over)
+
+    def _is_compared(self, deployment: Deployment) -> bool:
         if any(variant.mirror_percent is not None for variant in deployment.variants):
             return True
         rollout = deployment.rollout
-        is_on = now - self.contested < _CONTEST_SECONDS and (self.state is None or not self.state.is_over)
-        return rollout is not None and is_on and _needs_copies(rollout)
+        return rollout is not None and bool(self.candidate) and _needs_copies(rollout)
 
     def _compare(self, deployment: Deployment, kept: Kept) -> None:
         if not is_comparable(kept.record):
@@ -210,12 +216,14 @@ class Case:
     def report(self, key: str) -> dict[str, object]:
         """Everything, as JSON values."""
         told: dict[str, object] = {"deployment": key, "time": time.time()}
-        if self.verdict is not None and self.state is not None:
+        has_rollout = self.deployment is not None and self.deployment.rollout is not None
+        if has_rollout and self.verdict is not None and self.state is not None:
             told["rollout"] = told_of(self.state, self.verdict, self.deployment, self.stable)
         known = {path.stem.removeprefix("comparison-") for path in self.root.glob("comparison-*.json")}
         told["shadows"] = [
             {"revision": shadow, "variant": self.spools.variant(shadow), **self.of(shadow).summary()}
             for shadow in sorted(known | self.compared.keys())
+            if shadow == self.candidate or self.of(shadow).tally.compared
         ]
         if self.archive is not None:
             told["recording"] = {

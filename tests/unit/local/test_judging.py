@@ -262,6 +262,25 @@ def test_agreement_of_mirrored_answers_rules_a_rollout_and_its_recording_ends_wi
     asyncio.run(story())
 
 
+def test_a_candidate_that_was_promoted_is_what_a_shadow_is_compared_with(tmp_path: Path) -> None:
+    async def story() -> None:
+        bench = Bench(tmp_path, deployment(rollout=Rollout(steps=STEPS, gates=())))
+        await bench.tick()
+        bench.spec = deployment(variants=(Variant(name="next", components=(PREDICTOR,), mirror_percent=50.0),))
+        for one in (revision(1), revision(2), revision(3, "next")):
+            bench.judge.spool(bench.spec, one, PREDICTOR)
+        bench.record("iris-00002", {"a": 1, "b": 1})
+        bench.record("iris-00003", {"a": 1, "b": 2})
+        await bench.judge.attend([bench.spec])
+        report: Any = bench.judge.report(KEY)
+        (told,) = report["shadows"]
+        assert (told["revision"], told["compared"], told["equal"]) == ("iris-00003", 2, 1)
+        assert "rollout" not in report
+        await bench.judge.close()
+
+    asyncio.run(story())
+
+
 def test_more_calls_than_can_be_compared_halve_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "MOST_A_LOOK", 16)
 
