@@ -130,6 +130,9 @@ def _model(
         raise fields.error("name", "the 'name' field is not allowed in standard predictor")
     if is_loaded:
         found = _loaded(fields, format, version, artefacts, credentials, extension, context)
+        if runtime.names_outputs_by_method and isinstance(found.source, ModelSource):
+            source = msgspec.structs.replace(found.source, output=found.source.method)
+            found = msgspec.structs.replace(found, source=source)
     else:
         found = _contained(fields, format, runtime, artefacts, credentials, extension, context)
     return found, wire, runtime, format

@@ -66,6 +66,12 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
             return True
         return repository(self.container.image).endswith(_REPLACED)
 
+    @property
+    def names_outputs_by_method(self) -> bool:
+        """Whether its answers' only tensor is called ``predict`` or ``predict_proba``, as MLServer calls it."""
+        image = "" if self.container is None else repository(self.container.image)
+        return self is RUNTIMES["kserve-mlserver"] or image.endswith("seldonio/mlserver")
+
     def supports(self, format: str, version: str, *, automatic: bool) -> bool:
         """Versions are compared as text: ``1.0`` is not ``1``."""
         return any(

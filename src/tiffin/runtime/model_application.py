@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 
@@ -79,6 +80,7 @@ class ModelApplication:
         # Of a caller's 1e300 as FP32, or its odd NaN: the model's own check refuses what is not finite.
         warnings.filterwarnings("ignore", "(overflow|invalid value) encountered in cast", RuntimeWarning)
         model = self.open()
+        _name_output(model, self._spec.component.source)
         self._example = model.example()
         if self._example is not None:
             times: list[float] = []
@@ -264,8 +266,6 @@ class ModelApplication:
         raise NotImplementedHere(f"Model with name {self._name} has no explainer.")
 
     def _show_model(self, exchange: Exchange) -> None:
-        import msgspec
-
         assert self._runner is not None
         facts = msgspec.to_builtins(self.model.info)
         facts["predict_microseconds"] = round(self._predict_seconds * 1e6)
@@ -296,6 +296,13 @@ class ModelApplication:
                 ]
             }
         return {"path": path, "headers": headers, "body": body}
+
+
+def _name_output(model: SavedModel, source: object) -> None:
+    """Call the only output what the deployment's own system calls it."""
+    if isinstance(source, ModelSource) and source.output and len(model.info.outputs) == 1:
+        renamed = msgspec.structs.replace(model.info.outputs[0], name=source.output)
+        model.info = msgspec.structs.replace(model.info, outputs=(renamed,))
 
 
 def _summary(info: ModelInfo) -> str:

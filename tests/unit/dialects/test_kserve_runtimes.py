@@ -298,3 +298,26 @@ def test_resources_are_read_back_as_they_were_stored():
         (SAMPLES / "kserve_storage.yaml").read_text()
     )
     assert msgspec.convert(msgspec.to_builtins(found), type(found)) == found
+
+
+@pytest.mark.parametrize(
+    ("model", "output"),
+    [
+        ({"modelFormat": {"name": "sklearn"}}, ""),
+        ({"modelFormat": {"name": "sklearn"}, "protocolVersion": "v2"}, "predict"),
+        ({"modelFormat": {"name": "sklearn"}, "runtime": "kserve-mlserver"}, "predict"),
+        ({"modelFormat": {"name": "sklearn"}, "protocolVersion": "v2", "runtime": "kserve-sklearnserver"}, ""),
+        ({"modelFormat": {"name": "onnx"}, "protocolVersion": "v2"}, ""),
+        (
+            {
+                "modelFormat": {"name": "sklearn"},
+                "protocolVersion": "v2",
+                "env": [{"name": "PREDICT_PROBA", "value": "true"}],
+            },
+            "predict_proba",
+        ),
+    ],
+)
+def test_where_kserve_would_take_mlserver_the_output_has_its_name(model, output):
+    (found,) = parse(service(**model))
+    assert found.components[0].source.output == output

@@ -64,9 +64,9 @@ class Asked:
         self.answer = reply
 
 
-def serve(*requests, protocol="open-inference", gone=()):
+def serve(*requests, protocol="open-inference", gone=(), output=""):
     """The replies to (method, path, body), asked at once of a loaded application."""
-    source = ModelSource(artefact=Artefact("sums.joblib"))
+    source = ModelSource(artefact=Artefact("sums.joblib"), output=output)
     spec = ReplicaSpec(
         deployment="sums",
         model_name="sums",
@@ -98,6 +98,16 @@ def serve(*requests, protocol="open-inference", gone=()):
         return [exchange.answer for exchange in asked]
 
     return asyncio.run(main())
+
+
+@pytest.mark.parametrize(("output", "name"), [("", "output-0"), ("predict", "predict")])
+def test_the_only_output_is_called_what_the_deployment_says(output, name):
+    answer, facts = serve(
+        ("POST", "/v2/models/sums/infer", {"inputs": [ROW]}), ("GET", "/v2/models/sums", b""), output=output
+    )
+    assert [each["name"] for each in json.loads(answer.body)["outputs"]] == [name]
+    assert [each["name"] for each in json.loads(facts.body)["outputs"]] == [name]
+    assert Sums.info.outputs[0].name == "output-0"
 
 
 def test_the_three_protocols_give_the_same_answer():
