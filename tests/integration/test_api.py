@@ -43,6 +43,7 @@ from tiffin.plan.objects import (
     Source,
     Watched,
 )
+from tiffin.plan.revision import Revision
 from tiffin.plan.state import Event
 from tiffin.spec import ModelSource
 
@@ -156,6 +157,21 @@ class Memory:
 
     def events(self, key: str | None = None) -> list[Event]:
         return [event for event in self.happened if key in (None, event.deployment)]
+
+    def revisions(self, key: str) -> list[Revision]:
+        spec = self.get(key).spec
+        return [
+            Revision(
+                namespace=spec.namespace,
+                deployment=spec.name,
+                number=number,
+                variant="main",
+                protocol=spec.protocol,
+                components=spec.components,
+                digest="",
+            )
+            for number in (1, 2)
+        ]
 
     async def logs(
         self, key: str, *, replica: str | None = None, follow: bool = False, lines: int = 100
@@ -591,8 +607,13 @@ def test_the_other_operations_reach_the_platform(running: Running) -> None:
     ask = running.client
     ask.apply([Source(text=document("iris"))])
     assert ask.rollout("default/iris", "undo", to=3) == "undo default/iris 3"
-    assert "is scaled" in ask.scale("default/iris", minimum=1, maximum=4)
+    said = ask.scale("default/iris", minimum=1, maximum=4)
+    assert said == "the predictor of default/iris has at least 1 and at most 4 replicas now"
     assert running.platform.scaled == [("default/iris", "predictor", 1, 4)]
+    assert [(one.name, one.serves) for one in ask.revisions("default/iris")] == [
+        ("iris-00001", {"predictor": "model.joblib"}),
+        ("iris-00002", {"predictor": "model.joblib"}),
+    ]
     assert ask.top()[0].memory_bytes == 7
     assert ask.report("default/iris") == {"verdict": "hold"}
     assert ask.replay("default/iris", "iris-00001", limit=5) == {"against": "iris-00001", "limit": 5}

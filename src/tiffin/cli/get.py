@@ -154,24 +154,29 @@ def _objects(client: Client, wanted: names.Asked, where: str | None, namespace: 
 
 def _watch(client: Client, wanted: names.Asked, where: str | None, *, wide: bool) -> None:
     keys = {names.find(client, name, where or "", wanted.dialect).spec.key for name in wanted.names}
+    spaces = where is None
+    space = None if keys else where
+    widths: list[int] = []
     shown: dict[str, str] = {}
-    head = ""
+
+    def tell(items: Sequence[Object], note: str = "") -> None:
+        chosen = [one for one in _of_dialect(items, wanted.dialect) if not keys or one.spec.key in keys]
+        is_first = not widths
+        lines = rendering.deployments(chosen, time.time(), namespaces=spaces, wide=wide, widths=widths)
+        if is_first:
+            print(lines[0], flush=True)
+        for one, line in zip(chosen, lines[1:], strict=True):
+            # That it is older is no change.
+            content = rendering.deployments([one], one.metadata.created_at, wide=wide)[1]
+            if shown.get(one.spec.key) != content + note:
+                shown[one.spec.key] = content + note
+                print(line + note, flush=True)
+
+    listing = client.list(space)
+    tell(listing.items)
     try:
-        for change in client.watch(namespace=None if keys else where):
-            item = change.object
-            if (keys and item.spec.key not in keys) or not _of_dialect([item], wanted.dialect):
-                continue
-            lines = rendering.deployments([item], time.time(), namespaces=where is None, wide=wide)
-            if lines[0] != head:
-                head = lines[0]
-                print(head, flush=True)
-            deleted = change.type == "DELETED"
-            row = f"{lines[1]}   (deleted)" if deleted else lines[1]
-            # The age alone is no change.
-            content = row.rpartition("   ")[0] + str(deleted)
-            if shown.get(item.spec.key) != content:
-                shown[item.spec.key] = content
-                print(row, flush=True)
+        for change in client.watch(listing.resource_version, namespace=space):
+            tell([change.object], "   (deleted)" if change.type == "DELETED" else "")
     except KeyboardInterrupt:
         return
 

@@ -10,12 +10,19 @@ from tiffin.plan.state import Condition, DeploymentStatus, Event, ReplicaStatus,
 EMPTY = "-"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Columns as wide as their widest cell, three spaces apart."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, widths: list[int] | None = None) -> list[str]:
+    """Columns as wide as their widest cell, three spaces apart.
+
+    ``widths`` are at least kept to, and become those of this table: the next one then fits below it.
+    """
     cells = [list(head), *([cell or EMPTY for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    least = widths or [0] * len(head)
+    columns = zip(*cells, strict=True)
+    needed = [max(at_least, *map(len, column)) for at_least, column in zip(least, columns, strict=True)]
+    if widths is not None:
+        widths[:] = needed
     return [
-        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
+        "   ".join(cell.ljust(width) for cell, width in zip(row, needed, strict=True)).rstrip() for row in cells
     ]
 
 
@@ -88,7 +95,14 @@ def newest(found: Object) -> str:
     return found.status.latest.get(found.spec.variant, "")
 
 
-def deployments(found: Sequence[Object], now: float, *, namespaces: bool = False, wide: bool = False) -> list[str]:
+def deployments(
+    found: Sequence[Object],
+    now: float,
+    *,
+    namespaces: bool = False,
+    wide: bool = False,
+    widths: list[int] | None = None,
+) -> list[str]:
     """NAME READY URL REVISION TRAFFIC REPLICAS AGE; more when ``wide``."""
     head = ["NAME", "READY", "URL", "REVISION", "TRAFFIC", "REPLICAS", "AGE"]
     rows = []
@@ -107,7 +121,7 @@ def deployments(found: Sequence[Object], now: float, *, namespaces: bool = False
         rows.append([item.metadata.namespace, *row] if namespaces else row)
     if wide:
         head += ["REASON", "DIALECT", "MANAGED BY", "FILE"]
-    return table(["NAMESPACE", *head] if namespaces else head, rows)
+    return table(["NAMESPACE", *head] if namespaces else head, rows, widths=widths)
 
 
 def revisions(found: Sequence[tuple[Object, RevisionStatus]], now: float, *, wide: bool = False) -> list[str]:

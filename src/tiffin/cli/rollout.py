@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import typer
@@ -11,7 +12,7 @@ from tiffin.cli import judging, names, output, rendering, showing, watching
 from tiffin.cli.options import Json, Name, Namespace, Output
 from tiffin.client import Client, connect
 from tiffin.errors import NoSuchDeployment, SpecError
-from tiffin.plan.objects import Object
+from tiffin.plan.objects import Object, RevisionSummary
 
 
 def rollout(
@@ -47,7 +48,7 @@ def rollout(
             print(message)
         return
     if action == "history":
-        _history(found, form)
+        _history(client, found, form)
         return
     if watch:
         watching.until(
@@ -76,14 +77,35 @@ def _report(client: Client, key: str) -> dict[str, Any]:
         return {}
 
 
-def _history(found: Object, form: str) -> None:
-    rows = sorted(found.status.revisions, key=lambda revision: -revision.number)
+def _history(client: Client, found: Object, form: str) -> None:
+    known = client.revisions(found.spec.key)
     if showing.is_data(form):
-        showing.data({"items": rows}, form)
-    elif rows:
-        print("\n".join(rendering.revisions([(found, row) for row in rows], time.time(), wide=form == "wide")))
+        showing.data({"items": known}, form)
+    elif known:
+        print("\n".join(history(found, known, time.time())))
     else:
         output.say("no revisions yet")
+
+
+def history(found: Object, known: Sequence[RevisionSummary], now: float) -> list[str]:
+    """NUMBER REVISION VARIANT PHASE TRAFFIC TAGS AGE SERVES, the newest first; phases of those that run."""
+    status = {revision.name: revision for revision in found.status.revisions}
+    rows = []
+    for one in sorted(known, key=lambda one: -one.number):
+        now_is = status.get(one.name)
+        rows.append(
+            [
+                str(one.number),
+                one.name,
+                one.variant,
+                now_is.phase if now_is else "",
+                rendering.share(now_is) if now_is else "",
+                ",".join(now_is.tags) if now_is else "",
+                rendering.age(now - one.created),
+                ", ".join(f"{name}: {what}" if len(one.serves) > 1 else what for name, what in one.serves.items()),
+            ]
+        )
+    return rendering.table(["NUMBER", "REVISION", "VARIANT", "PHASE", "TRAFFIC", "TAGS", "AGE", "SERVES"], rows)
 
 
 def status_text(found: Object, report: dict[str, Any]) -> list[str]:

@@ -14,7 +14,16 @@ from tiffin.client.places import Place, place
 from tiffin.client.transport import NoController
 from tiffin.errors import DecodeError, Expired, PlatformError
 from tiffin.plan import objects
-from tiffin.plan.objects import Applied, LogLine, Object, ReplicaUse, ResourceListing, Source, Watched
+from tiffin.plan.objects import (
+    Applied,
+    LogLine,
+    Object,
+    ReplicaUse,
+    ResourceListing,
+    RevisionSummary,
+    Source,
+    Watched,
+)
 from tiffin.plan.state import Event
 
 LONG_SECONDS = 900.0
@@ -130,6 +139,10 @@ class Client:
             if failures > RECONNECTS:
                 raise NoController(f"the controller at {self.place} has stopped", hint="start one: tiffin up -d")
             Waiting().wait(RECONNECT_SECONDS)
+
+    def revisions(self, key: str) -> tuple[RevisionSummary, ...]:
+        """Those that are still known, the oldest first."""
+        return self._get(_path(key, "revisions"), objects.RevisionListing).items
 
     def logs(
         self, key: str, *, replica: str = "", follow: bool = False, tail: int | None = None

@@ -265,7 +265,7 @@ class Controller:
             written = self.store.put(after, stored.document, managed_by=stored.managed_by, problem=stored.problem)
             deploying = self._deploying(key)
             deploying.stored = written
-            deploying.tell("Scaled", f"{component}: {diff(stored.deployment, after)[1] or 'as it was'}")
+            deploying.tell("Scaled", "; ".join(diff(stored.deployment, after)[1]) or f"{component}: as it was")
             deploying.wake()
             self._history.add("MODIFIED", deploying)
 
@@ -327,6 +327,9 @@ class Controller:
 
     def events(self, key: str | None = None) -> list[Event]:
         return self.store.events(key)
+
+    def revisions(self, key: str) -> list[Revision]:
+        return sorted(self._known(key).revisions.values(), key=lambda revision: revision.number)
 
     async def logs(
         self, key: str, *, replica: str | None = None, follow: bool = False, lines: int = 100

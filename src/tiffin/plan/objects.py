@@ -118,6 +118,22 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     place: str = ""
 
 
+class RevisionSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A revision that can be gone back to. ``serves`` is what each of its components runs, by component."""
+
+    name: str
+    number: int
+    variant: str
+    created: float
+    serves: dict[str, str]
+
+
+class RevisionListing(msgspec.Struct, frozen=True, kw_only=True):
+    """The revisions of a deployment that are still known, the oldest first."""
+
+    items: tuple[RevisionSummary, ...]
+
+
 class ApplyRequest(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """What to apply, all or nothing; with ``dry_run`` only say what would be done.
 

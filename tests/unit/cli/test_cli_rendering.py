@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiffin.cli import describing, judging, plan, plots, progress, rendering, rollout, watching
-from tiffin.plan.objects import Applied, Change, Metadata, Object, ReplicaUse, Runtime
+from tiffin.plan.objects import Applied, Change, Metadata, Object, ReplicaUse, RevisionSummary, Runtime
 from tiffin.plan.state import Condition, DeploymentStatus, Event, Problem, ReplicaStatus, RevisionStatus
 from tiffin.spec import Artefact, Component, Deployment, ModelSource, Scaling, SpecWarning
 
@@ -283,6 +283,28 @@ def test_a_rollout_says_who_has_which_share() -> None:
         "problem: the disk is full",
     ]
     assert rollout.status_text(found, {}) == ["iris-00002 has 25% of the calls; iris-00001 has 75%"]
+
+
+def test_a_history_has_revisions_that_serve_no_more_too() -> None:
+    known = [
+        RevisionSummary(
+            name=f"iris-{n:05d}", number=n, variant="main", created=NOW - 60, serves={"predictor": f"m{n}"}
+        )
+        for n in (1, 2)
+    ]
+    found = item(revisions=(revision(2, weight=100.0, tags=("latest",)),))
+    assert [line.split() for line in rollout.history(found, known, NOW)] == [
+        ["NUMBER", "REVISION", "VARIANT", "PHASE", "TRAFFIC", "TAGS", "AGE", "SERVES"],
+        ["2", "iris-00002", "main", "Ready", "100%", "latest", "60s", "m2"],
+        ["1", "iris-00001", "main", "-", "-", "-", "60s", "m1"],
+    ]
+
+
+def test_tables_can_fit_below_each_other() -> None:
+    widths: list[int] = []
+    rendering.table(("A", "B"), [("long", "x")], widths=widths)
+    assert rendering.table(("A", "B"), [("y", "longer")], widths=widths)[1] == "y      longer"
+    assert widths == [4, 6]
 
 
 TALLY = {

@@ -91,6 +91,14 @@ OPERATIONS: tuple[Operation, ...] = (
         failures=(404,),
     ),
     Operation(
+        "revisions",
+        "GET",
+        f"{ONE}/revisions",
+        "Its revisions, also those that serve no more and can be gone back to.",
+        gives=objects.RevisionListing,
+        failures=(404,),
+    ),
+    Operation(
         "logs",
         "GET",
         f"{ONE}/logs",

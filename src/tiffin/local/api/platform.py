@@ -16,6 +16,7 @@ from tiffin.plan.objects import (
     Source,
     Watched,
 )
+from tiffin.plan.revision import Revision
 from tiffin.plan.state import Event
 
 __all__ = [
@@ -70,6 +71,9 @@ class Platform(Protocol):
 
     def events(self, key: str | None = None) -> list[Event]:
         """The newest last."""
+
+    def revisions(self, key: str) -> list[Revision]:
+        """Those that are still known, the oldest first; raises NoSuchDeployment."""
 
     def logs(
         self, key: str, *, replica: str | None = None, follow: bool = False, lines: int = 100

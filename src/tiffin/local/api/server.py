@@ -35,7 +35,9 @@ from tiffin.local.api.operations import OPERATIONS
 from tiffin.local.api.platform import Platform
 from tiffin.plan import objects
 from tiffin.plan.objects import Object, Source, Watched
+from tiffin.plan.revision import Revision
 from tiffin.plan.state import Event
+from tiffin.spec import ClassSource, ContainerSource, ModelSource, ServiceSource
 
 EVENT_POLL_SECONDS = 0.5
 STOP_SECONDS = 2.0
@@ -129,6 +131,10 @@ class Handlers:
     async def all_events(self, request: web.Request) -> web.StreamResponse:
         return await self._events(request, None, request.query.get("namespace") or None)
 
+    async def revisions(self, request: web.Request) -> web.StreamResponse:
+        found = self.platform.revisions(requests.key(request))
+        return reply(objects.RevisionListing(items=tuple(map(_summary, found))))
+
     async def logs(self, request: web.Request) -> web.StreamResponse:
         key = requests.key(request)
         self.platform.get(key)
@@ -180,7 +186,7 @@ class Handlers:
             raise DecodeError(f"expected min to be at most max, found {least} and {most}")
         component = wanted.component or self.platform.get(key).spec.components[0].name
         await self._write(self.platform.scale(key, component, least, most))
-        return reply(objects.Done(message=f"the {component} of {key} is scaled"))
+        return reply(objects.Done(message=f"the {component} of {key} has {_bounds(least, most)}"))
 
     async def report(self, request: web.Request) -> web.StreamResponse:
         return reply(self.platform.report(requests.key(request)))
@@ -311,6 +317,35 @@ def _asking_for(token: str) -> Any:
         return await handler(request)
 
     return asking
+
+
+def _summary(revision: Revision) -> objects.RevisionSummary:
+    return objects.RevisionSummary(
+        name=revision.name,
+        number=revision.number,
+        variant=revision.variant,
+        created=revision.created,
+        serves={component.name: _served(component.source) for component in revision.components},
+    )
+
+
+def _served(source: ModelSource | ServiceSource | ClassSource | ContainerSource) -> str:
+    match source:
+        case ModelSource():
+            return source.artefact.uri
+        case ContainerSource():
+            return source.image
+        case _:
+            return f"{source.target} in {source.artefact.uri}" if source.target else source.artefact.uri
+
+
+def _bounds(least: int | None, most: int | None) -> str:
+    if least == most:
+        return f"{least} replica{'s' * (least != 1)} now"
+    parts = [f"at least {least}"] if least is not None else []
+    if most is not None:
+        parts.append(f"at most {most}" if most else "any number of")
+    return f"{' and '.join(parts)} replicas now"
 
 
 def _check(source: Source, at: str) -> None:
