@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
-.PHONY: install-test fuzz
+.PHONY: install-test fuzz chaos-local
 
 # Set PYTHON to use another interpreter: make test PYTHON=python3.13
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -49,6 +49,9 @@ fuzz: install-test ## Fuzz the protocols with atheris, SECONDS=60 for each targe
 
 bench: $(STAMPS)/bench ## Measure Tiffin against a hand-written FastAPI server
 	@$(VENV)-bench/bin/python bench/run.py
+
+chaos-local: $(STAMPS)/run models ## Change and break a local platform under load; QUICK=1 for a tenth of it
+	@$(BIN)/python chaos/local.py $(if $(QUICK),--quick) $(if $(WRITE),--write)
 
 docs: $(STAMPS)/docs ## Build the documentation into build/site; fails on a broken link
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/site

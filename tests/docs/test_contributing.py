@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-FOLDERS = ("src", "tests", "examples", "demo", "bench", "docs", "requirements", "changelog.d", ".ci")
+FOLDERS = ("src", "tests", "examples", "demo", "bench", "chaos", "docs", "requirements", "changelog.d", ".ci")
 
 
 def named_paths() -> list[str]:
