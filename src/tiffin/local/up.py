@@ -143,6 +143,8 @@ async def up(paths: Sequence[Path], settings: Settings, data: DataDirectory, rep
             return
         # Before all is ready, so that somebody can look at what keeps it from that.
         serving = await api.serve(controller, data, tcp=settings.api) if parts.has_api() else None
+        if serving is not None and serving.url:
+            reporter.say(f"the API is at {serving.url}, for those with the token in {data.api_token}")
         if await _unless(stopping, work.settle()) is None:
             return
         reporter.ready(work.report())
