@@ -408,7 +408,15 @@ class Container:
 
 
 class Containers:
-    """Runs images in the container engine of this machine; see ``seams.Launcher``."""
+    """Runs images in the container engine of this machine; see ``seams.Launcher``.
+
+    Args:
+        run: below it are the orders of one controller; ``close`` removes what is left of them.
+    """
+
+    def __init__(self, run: Path | None = None) -> None:
+        self._run = run
+        self._was_used = False
 
     def takes(self, component: Component) -> bool:
         """Images that no bundle stands for."""
@@ -421,6 +429,7 @@ class Containers:
         Raises:
             EngineAbsent: no engine answers. ProcessError: it refused, with its own words.
         """
+        self._was_used = True
         return await threads.in_daemon(partial(self._launch, order))
 
     def _launch(self, order: Order) -> Container:
@@ -440,6 +449,7 @@ class Containers:
 
     async def adopt(self, order: Order, identity: Identity, endpoint: str) -> Container | None:
         """The container that an earlier controller started for this order, when it still runs."""
+        self._was_used = True
         return await threads.in_daemon(partial(self._adopt, order))
 
     def _adopt(self, order: Order) -> Container | None:
@@ -469,7 +479,10 @@ class Containers:
         return count
 
     async def close(self) -> None:
-        """Nothing helps it."""
+        """Remove what is left of this controller's containers."""
+        if self._run is not None and self._was_used:
+            with contextlib.suppress(ProcessError, EngineAbsent):
+                await threads.in_daemon(partial(self.sweep, self._run))
 
 
 def request_of(order: Order, port: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tiffin.errors import (
     StorageError,
     TiffinError,
 )
+from tiffin.local.limits import OOM_KILLED
 from tiffin.plan.state import Problem
 
 FAILURES = (TiffinError, OSError)
@@ -49,6 +50,8 @@ def _reason(error: Exception) -> str:
         if isinstance(error, kind):
             return reason
     if isinstance(error, ProcessError):
+        if OOM_KILLED in str(error):
+            return OOM_KILLED
         if " within " in str(error):
             return "StartTimeout"
         return "ModelLoadFailed" if type(error) is not ProcessError else "Crashed"

@@ -8,6 +8,8 @@ from typing import Any
 from tiffin.local.containers import Containers, Programs
 from tiffin.local.home import Home
 from tiffin.local.judging import Judge
+from tiffin.local.launching import Processes
+from tiffin.local.limits import Limited
 from tiffin.local.scaling import Autoscaler
 from tiffin.local.zygotes import Zygotes
 
@@ -21,9 +23,10 @@ def of(home: Home) -> dict[str, Any]:
     """Arguments of ``Controller`` beside its home and its gateway."""
     found: dict[str, Any] = {
         "launchers": [
-            Zygotes(home.sockets, home.orders, home.logs),
-            Programs(home.data),
-            Containers(),
+            Limited(Zygotes(home.sockets, home.orders, home.logs)),
+            Limited(Programs(home.data)),
+            Containers(home.run),
+            Limited(Processes()),
         ],
         "decider": Autoscaler(),
         "judge": Judge(home.data.root / "recordings"),

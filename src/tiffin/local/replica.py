@@ -24,6 +24,7 @@ from tiffin.errors import ProcessError, TiffinError
 from tiffin.kits import files, http, processes, waiting
 from tiffin.local.addresses import Example, example_of
 from tiffin.local.faults import FAILURES, problem_of
+from tiffin.local.limits import OOM_KILLED
 from tiffin.local.lives import Lives
 from tiffin.local.seams import Launcher, Order, Running
 from tiffin.local.store import ReplicaRecord
@@ -233,7 +234,7 @@ class Replica:
         self.running.kill()
         lines = files.last_lines(self.log)
         self.problem = Problem(
-            reason="Crashed",
+            reason=OOM_KILLED if OOM_KILLED in said else "Crashed",
             message=said.partition("; its last log lines:")[0],
             hint=f"its log is {self.log}",
             log=tuple(lines),
@@ -270,6 +271,8 @@ class Replica:
             self.is_warm, self.example = await self._warm_up()
             self._note(
                 ready=True,
+                # A program of others' may have chosen the port its image names.
+                endpoint=running.endpoint,
                 start_seconds={
                     "fetch": round(self._setting.fetch_seconds, 4),
                     "import": round(imported - began, 4),
