@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from tiffin.dialects import kserve_writing, seldon_writing, tiffin_writing
+from tiffin.dialects.kserve_writing import write as write_kserve
+from tiffin.dialects.seldon_writing import write as write_seldon
+from tiffin.dialects.tiffin_writing import write as write_tiffin
 from tiffin.spec import Deployment
 
 Target = Literal["kserve", "seldon", "tiffin"]
 
 WRITERS: dict[str, Callable[[Deployment], tuple[dict[str, Any], list[str]]]] = {
-    "kserve": kserve_writing.write,
-    "seldon": seldon_writing.write,
-    "tiffin": tiffin_writing.write,
+    "kserve": write_kserve,
+    "seldon": write_seldon,
+    "tiffin": write_tiffin,
 }
 """By the dialect that is written: the document as plain values, and what it cannot say, in words."""
 
