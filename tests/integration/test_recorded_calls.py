@@ -208,7 +208,7 @@ def test_recorded_compared_and_replayed(
     replayed: Any = asyncio.run(judge.replay(spec, two, [plain.socket], 1000))
     assert replayed["sent"] >= 30
     assert replayed["failed"] == {}
-    assert replayed["leftOut"]["answered by this revision"] >= 30
+    assert set(replayed["leftOut"]) <= {"sent already"}
     assert replayed["compared"] - replayed["equal"] == 10
     asyncio.run(judge.close())
     rows = Archive(tmp_path / spec.key, Recording()).read()

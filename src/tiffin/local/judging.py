@@ -206,10 +206,10 @@ class Case:
         self._flush()
         self._save()
 
-    def calls(self, limit: int | None) -> list[Kept]:
-        """What was recorded, up to now."""
+    def calls(self, limit: int | None, but: str) -> list[Kept]:
+        """What was recorded up to now, and not answered by the revision ``but``."""
         self._flush()
-        return [] if self.archive is None else self.archive.read(most=limit)
+        return [] if self.archive is None else self.archive.read(most=limit, but=but)
 
     # -- the report ----------------------------------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class Judge:
         """Send the newest ``limit`` recorded calls to a revision; raises CallError when there are none."""
         case = self._case(deployment.key)
         async with self._lock:
-            calls = await asyncio.to_thread(case.calls, limit)
+            calls = await asyncio.to_thread(case.calls, limit, against.name)
         if not calls:
             raise CallError(
                 f"expected recorded calls of {deployment.key}, found none",
@@ -368,8 +368,8 @@ class Judge:
         """Write down what is in hand."""
         for task in self._asking.values():
             task.cancel()
-        reading = [] if self._reading is None else [self._reading]
-        await asyncio.gather(*self._asking.values(), *reading, return_exceptions=True)
+        tasks = [*self._asking.values(), *([] if self._reading is None else [self._reading])]
+        await asyncio.gather(*(task for task in tasks if not task.done()), return_exceptions=True)
         async with self._lock:
             for key, case in self._cases.items():
                 try:

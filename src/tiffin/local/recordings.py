@@ -207,8 +207,8 @@ class Archive:
         """Bytes of all files."""
         return sum(_file_size(path) for path in self.files())
 
-    def read(self, *, most: int | None = None) -> list[Kept]:
-        """The calls that are kept, the oldest first; the newest ``most`` of them."""
+    def read(self, *, most: int | None = None, but: str = "") -> list[Kept]:
+        """The calls that are kept, the oldest first: the newest ``most``, without those of revision ``but``."""
         found: dict[tuple[str, str, float], Kept] = {}
         for path in reversed(self.files()):
             try:
@@ -217,6 +217,8 @@ class Archive:
                 log.warning("%s cannot be read: %s", path, error)
                 continue
             for kept in rows:
+                if kept.revision == but:
+                    continue
                 # A controller that was killed between two files may have kept a call twice.
                 found.setdefault((kept.revision, kept.record.id, kept.record.time), kept)
             if most is not None and len(found) >= most:

@@ -16,12 +16,14 @@ import msgspec
 from tiffin.protocol.head import Head
 from tiffin.protocol.reply import Reply
 from tiffin.runtime.wire import Connection, Request
+from tiffin.spec.recording import REPLAYED, SECONDS
 
 if TYPE_CHECKING:
     from tiffin.runtime.server import Server
 
 log = logging.getLogger(__name__)
 
+_REPLAYED, _SECONDS = REPLAYED.encode(), SECONDS.encode()
 _NOT_TAPPED = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -141,6 +143,9 @@ class TappedConnection(Connection):
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Answer first; then tell."""
+        if _REPLAYED in request.head.headers:
+            took = b"%.6f" % (time.perf_counter() - request.started)
+            reply = msgspec.structs.replace(reply, headers=(*reply.headers, (_SECONDS, took)))
         super().answer(request, reply)
         if (tap := self.server.tap) is not None:
             tap.take(request, reply, reply.body)

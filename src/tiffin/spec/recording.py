@@ -15,6 +15,9 @@ KEPT_HEADERS = frozenset(
 REPLAYED = "x-tiffin-replay"
 """Requests with this header are never recorded: they were recorded once."""
 
+SECONDS = "x-tiffin-seconds"
+"""With this header a replica that records says how long a replayed request took it, as it would be recorded."""
+
 SAMPLING = "sampling.json"
 """The file in a spool directory that says what to record now; without it, nothing is."""
 
