@@ -65,6 +65,7 @@ class Envoy:
         self._port = port
         self._concurrency = concurrency
         self._files = ResourceFiles(directory)
+        self._keys = tokens.Keys()
         self._watches = Watches(watches.affordable())
         self._resources: Resources | None = None
         self._pools: tuple[str, ...] = ()
@@ -164,7 +165,7 @@ class Envoy:
 
     async def _render(self, snapshot: Snapshot) -> Resources:
         """The resources; raises SpecError when they contradict themselves, or Envoy would not take them."""
-        snapshot = await asyncio.to_thread(tokens.with_keys, snapshot)
+        snapshot = await asyncio.to_thread(self._keys.put, snapshot)
         resources = routes.render(snapshot)
         await self._check(snapshot, resources)
         watched = self._watches.give(entry["cluster_name"] for entry in resources.endpoints)

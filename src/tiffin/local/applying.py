@@ -20,6 +20,7 @@ from tiffin.dialects import documents, routes
 from tiffin.dialects.resources import ConfigMap, Secret, ServiceAccount
 from tiffin.dialects.runtimes import Runtime
 from tiffin.errors import SpecError, TiffinError
+from tiffin.gateway import checks
 from tiffin.kits import threads
 from tiffin.kits.paths import DataDirectory
 from tiffin.local import preparing
@@ -62,6 +63,8 @@ async def read(
     found, resources = await threads.in_daemon(partial(_read, sources, known, domain))
     if trust:
         found = [(preparing.trusted(deployment), document) for deployment, document in found]
+    for deployment, _ in found:
+        await asyncio.to_thread(checks.check, deployment)
     described = await asyncio.gather(*(preparing.described(deployment, data, domain) for deployment, _ in found))
     candidates = [
         Candidate(deployment, document, _problematic(error), error)
