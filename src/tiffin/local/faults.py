@@ -40,7 +40,9 @@ def problem_of(error: Exception, *, log: Sequence[str] = ()) -> Problem:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return Problem(reason="DiskFull", message=str(error), hint="make room on the disk", log=tuple(log))
         return Problem(reason="SystemError", message=str(error), log=tuple(log))
-    return Problem(reason=_reason(error), message=str(error), hint=hint, log=tuple(log))
+    # The lines are kept beside the message, not in it.
+    message = str(error).partition("; its last log lines:")[0] if log else str(error)
+    return Problem(reason=_reason(error), message=message, hint=hint, log=tuple(log))
 
 
 def _reason(error: Exception) -> str:
@@ -54,5 +56,5 @@ def _reason(error: Exception) -> str:
             return OOM_KILLED
         if " within " in str(error):
             return "StartTimeout"
-        return "ModelLoadFailed" if type(error) is not ProcessError else "Crashed"
+        return "ModelLoadFailed" if type(error) is not ProcessError else "StartFailed"
     return "Failed"
