@@ -188,6 +188,7 @@ def _explainer(fields: Fields, unit: str, context: Context) -> Component | None:
         port=container.port,
         ready_path=container.ready_path,
         mounts={MODELS: Artefact(uri=uri, base=context.base)} if uri else {},
+        credentials=credentials,
     )
     if credentials:
         fields.warn(

@@ -360,11 +360,11 @@ _EXPECTED_SIZE = 'a size such as "64Mi", or bytes'
 _EXPECTED_AMOUNT = 'an amount such as "500m", "2" or "4Gi"'
 
 _TIME = r"(?:[0-9]{1,9}(?:\.[0-9]{1,9})?(?:ms|s|m|h|d)){1,5}"
-DURATION = Either(_EXPECTED_TIME, number=Number(least=0, most=1e9), str=Written(_TIME, _EXPECTED_TIME, _seconds))
+DURATION = Either(_EXPECTED_TIME, number=Number(least=0, most=1e15), str=Written(_TIME, _EXPECTED_TIME, _seconds))
 """Seconds, or text with units. Reads as seconds."""
 TIMEOUT = Either(
     _EXPECTED_TIME,
-    number=Number(above=0, most=1e9),
+    number=Number(above=0, most=1e15),
     str=Written(rf"(?=.*[1-9]){_TIME}", f"{_EXPECTED_TIME} above zero", _seconds),
 )
 """A duration above zero."""

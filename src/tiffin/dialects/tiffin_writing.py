@@ -394,7 +394,7 @@ def _number(value: float) -> int | float:
 
 
 def _duration(seconds: float) -> str | int | float:
-    if seconds and float(seconds).is_integer():
+    if 0 < seconds < 1e9 and float(seconds).is_integer():
         for unit, size in (("h", 3600), ("m", 60)):
             if seconds % size == 0:
                 return f"{int(seconds) // size}{unit}"

@@ -677,6 +677,14 @@ def test_an_explainer_that_cannot_be_served_is_refused(explainer, at):
     assert error.at == f"spec.predictors[0].explainer.{at}", str(error)
 
 
+def test_the_secret_of_an_explainer_fetches_what_it_mounts():
+    explainer = {"containerSpec": {"image": "x"}, "modelUri": "minio://b/m", "envSecretRefName": "creds"}
+    found = one(json.dumps(SECRET) + "\n---\n" + sdep(NODE, CONTAINER, predictor={"explainer": explainer}))
+    source = found.components[1].source
+    assert source.mounts == {"/mnt/models": Artefact("s3://b/m", "/base")}
+    assert source.credentials["AWS_ACCESS_KEY_ID"] == "key"
+
+
 def test_an_explainer_that_says_nothing_is_none():
     empty = {"type": "", "containerSpec": {"name": "", "resources": {}}}
     assert len(one(sdep(NODE, CONTAINER, predictor={"explainer": empty})).components) == 1

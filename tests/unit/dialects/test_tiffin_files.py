@@ -159,7 +159,9 @@ def test_everything_that_a_deployment_can_be_arrives():
     assert predictor.model_name == "earnings"
     assert "/v2/models/earnings" in [route.path for route in found.routes]
     assert predictor.resources == Resources(cpu=0.5, memory_bytes=2**30, memory_limit_bytes=2**31)
-    assert predictor.logger == Logger(url="http://log.example.com", mode="response", metadata_headers=("x-user",))
+    assert predictor.logger == Logger(
+        url="http://log.example.com", mode="response", metadata_headers=("x-user",), style="seldon"
+    )
     assert (transformer.name, transformer.calls, transformer.replicas) == ("transformer", "predictor", 2)
     assert transformer.source == ClassSource(
         artefact=Artefact("src", base),
