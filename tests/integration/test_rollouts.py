@@ -1,0 +1,238 @@
+"""Rollouts and shadows with everything real: controller, Envoy, replicas, callers."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+pytestmark = pytest.mark.slow
+
+CLASS = """
+import os
+import random
+
+
+class Labels:
+    def __init__(self):
+        self.errors = float(os.environ.get("ERRORS", "0"))
+        self.label = os.environ.get("LABEL", "cat")
+
+    def predict(self, X, names=None, meta=None):
+        if random.random() < self.errors:
+            raise RuntimeError("bad luck")
+        return [self.label for _ in X]
+"""
+FILE = """
+apiVersion: tiffin.dev/v1
+kind: Deployment
+metadata: {{name: labels}}
+spec:
+  class: {{target: "model:Labels", directory: .}}
+  env: {{ERRORS: "{errors}", LABEL: "{label}"}}
+{more}
+"""
+STEPS = """
+  rollout:
+    steps: [{weight: 20%, for: 2s}, {weight: 50%, for: 2s}]
+"""
+AGREEMENT = """
+  rollout:
+    steps: [{weight: 0%, for: 2s}, {weight: 50%, for: 2s}]
+    mirror: 100%
+    gates: {agreement: 99%, errorRate: 1%}
+"""
+SHADOW = """
+  record: true
+  variants:
+    next:
+      class: {target: "model:Labels", directory: .}
+      env: {LABEL: "dog"}
+      mirror: 100%
+"""
+
+
+class Callers:
+    """Some callers, until told to stop; they count answers by status and label."""
+
+    def __init__(self, base: str) -> None:
+        self.counts: Counter[tuple[int, str]] = Counter()
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._call, args=(base,)) for _ in range(3)]
+        for thread in self._threads:
+            thread.start()
+
+    def _call(self, base: str) -> None:
+        with httpx.Client(base_url=base, timeout=20) as client:
+            while not self._stop.wait(0.01):
+                answer = client.post("/default/labels/api/v1.0/predictions", json={"data": {"ndarray": [[1]]}})
+                label = answer.json()["data"]["ndarray"][0] if answer.status_code == 200 else ""
+                self.counts[answer.status_code, label] += 1
+
+    def stop(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(30)
+
+
+class Platform:
+    """One controller in a home of its own, and the command line."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.environment = os.environ | {"TIFFIN_HOME": str(home / "data"), "COLUMNS": "200"}
+        (home / "model.py").write_text(CLASS)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.base = f"http://127.0.0.1:{self.port}"
+
+    def tiffin(self, *arguments: str, expect: int | None = 0) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "tiffin", *arguments],
+            env=self.environment,
+            cwd=self.home,
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert expect is None or done.returncode == expect, done.stdout + done.stderr + self.log()
+        return done.stdout
+
+    def log(self) -> str:
+        path = self.home / "data" / "logs" / "up.log"
+        return path.read_text() if path.exists() else ""
+
+    def apply(self, more: str = "", *, errors: float = 0.0, label: str = "cat") -> None:
+        path = self.home / "labels.yaml"
+        path.write_text(FILE.format(errors=errors, label=label, more=more))
+        self.tiffin("apply", "-f", str(path))
+
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.tiffin("shadow", "report", "labels", "--json"))
+        return found
+
+    def until(self, ask: Callable[[dict[str, Any]], Any], seconds: float = 60) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while True:
+            report = self.report()
+            with contextlib.suppress(KeyError, IndexError):
+                if ask(report):
+                    return report
+            assert time.monotonic() < deadline, json.dumps(report)[:3000] + self.log()[-2000:]
+            time.sleep(0.2)
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    pytest.importorskip("aiohttp")
+    made = Platform(tmp_path_factory.mktemp("rollouts"))
+    try:
+        made.tiffin("up", "-d", "--port", str(made.port))
+        made.apply()
+        made.tiffin("wait", "labels", "--for=condition=Ready")
+        yield made
+    finally:
+        made.tiffin("down", expect=None)
+
+
+@pytest.fixture
+def callers(platform: Platform) -> Iterator[Callers]:
+    made = Callers(platform.base)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_a_bad_canary_is_rolled_back_by_itself_and_the_stable_one_goes_on(
+    platform: Platform, callers: Callers
+) -> None:
+    platform.apply(STEPS, errors=0.2, label="bad")
+    report = platform.until(lambda told: told["rollout"]["phase"] == "rolled-back")
+    told = report["rollout"]
+    assert (told["decision"], told["weight"]) == ("roll back", 0)
+    failing = next(gate for gate in told["gates"] if gate["outcome"] == "fail")
+    assert failing["evidence"] >= 1 / failing["bound"]
+    assert failing["canary"]["low"] > failing["stable"]["high"] or failing["canary"]["hits"] > 5
+    events = platform.tiffin("events", "labels")
+    assert "RolledBack" in events
+    assert "canary failed" in events
+    before = callers.counts.copy()
+    deadline = time.monotonic() + 20
+    while callers.counts[200, "cat"] < before[200, "cat"] + 200:
+        assert time.monotonic() < deadline, callers.counts
+        time.sleep(0.05)
+    # What was on its way is answered; then nobody meets the bad one any more.
+    settled = callers.counts.copy()
+    assert settled[200, "bad"] - before[200, "bad"] + settled[500, ""] - before[500, ""] <= 10
+    assert {status for status, _ in settled} <= {200, 500}
+
+
+def test_a_good_canary_is_promoted_step_by_step_and_nobody_notices(platform: Platform, callers: Callers) -> None:
+    platform.apply(STEPS, label="better")
+    platform.until(lambda told: told["rollout"]["phase"] == "promoted")
+    deadline = time.monotonic() + 20
+    start = callers.counts[200, "better"]
+    while callers.counts[200, "better"] < start + 100:
+        assert time.monotonic() < deadline, callers.counts
+        time.sleep(0.05)
+    assert {status for status, _ in callers.counts} == {200}
+    assert "step 2 of 2: 50 % of the calls" in platform.tiffin("events", "labels")
+
+
+def test_mirrored_answers_that_differ_roll_back_before_any_caller_sees_them(
+    platform: Platform, callers: Callers
+) -> None:
+    platform.apply(AGREEMENT, label="other")
+    report = platform.until(lambda told: told["rollout"]["phase"] == "rolled-back")
+    assert "mirrored answers are equal" in report["rollout"]["reason"]
+    assert callers.counts[200, "other"] == 0
+    candidate = report["rollout"]["candidate"]
+    (told,) = [shadow for shadow in report["shadows"] if shadow["revision"] == candidate]
+    assert told["compared"] >= 50
+    assert told["equal"] == 0
+    assert told["examples"][0]["differences"][0]["shadow"] == '"other"'
+
+
+def test_a_shadow_with_other_labels_is_reported_with_examples_and_replayed(
+    platform: Platform, callers: Callers
+) -> None:
+    platform.apply(SHADOW)
+    platform.tiffin("wait", "labels", "--for=condition=Ready")
+
+    def of_next(told: dict[str, Any]) -> dict[str, Any]:
+        return next((shadow for shadow in told["shadows"] if shadow["variant"] == "next"), {})
+
+    report = platform.until(lambda told: of_next(told).get("compared", 0) >= 50)
+    shadow = of_next(report)
+    assert shadow["differencesByPath"] == {"data.ndarray[*]": shadow["compared"]}
+    assert shadow["examples"][0]["differences"][0] == {
+        "path": "data.ndarray[0]",
+        "reference": '"cat"',
+        "shadow": '"dog"',
+    }
+    assert callers.counts[200, "dog"] == 0
+    page = platform.home / "report.html"
+    platform.tiffin("shadow", "report", "labels", "--html", str(page))
+    assert "<svg" in page.read_text()
+    assert "<script" not in page.read_text()
+    callers.stop()
+    pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'tiffin[record]'")
+    replayed = json.loads(
+        platform.tiffin("replay", "labels", "--against", shadow["revision"], "--limit", "40", "--json")
+    )
+    assert (replayed["sent"], replayed["failed"]) == (40, {})
+    assert replayed["equal"] < replayed["compared"] == 40
+    assert platform.report()["recording"]["files"]
