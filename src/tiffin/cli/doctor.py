@@ -133,8 +133,7 @@ def _controller() -> tuple[bool, Finding]:
     except NoController as error:
         place = client.place
         if _left_behind(place):
-            hint = "`tiffin up` goes on with what it left, `tiffin down` stops that"
-            return False, Finding("controller", "warn", f"was killed: {error}", hint)
+            return False, Finding("controller", "warn", str(error), error.hint or "")
         return False, Finding("controller", "ok", "none runs here", "start one: tiffin up -d")
     except TiffinError as error:
         return True, Finding("controller", "fail", str(error), error.hint or "")

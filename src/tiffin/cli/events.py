@@ -26,15 +26,15 @@ def events(
     key = names.find(client, name, namespace).spec.key if name else None
     where = None if all_namespaces or key else (namespace or "default")
     if watch:
-        head = True
+        widths: list[int] = []
         try:
             for event in client.watch_events(key, namespace=where):
                 if showing.is_data(form):
                     showing.data(event, form)
                     continue
-                lines = rendering.events([event], time.time(), names=key is None)
-                print("\n".join(lines if head else lines[1:]), flush=True)
-                head = False
+                is_first = not widths
+                lines = rendering.events([event], time.time(), names=key is None, widths=widths)
+                print("\n".join(lines if is_first else lines[1:]), flush=True)
         except KeyboardInterrupt:
             return
         return

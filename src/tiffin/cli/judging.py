@@ -51,11 +51,11 @@ def replay(report: Mapping[str, Any]) -> list[str]:
     ]
     for name, title in (("failed", "got no answer"), ("leftOut", "left out")):
         lines += [f"  {count} {title}: {reason}" for reason, count in (report.get(name) or {}).items()]
-    return [*lines, *compared(report)]
+    return [*lines, *compared(report, ("recorded", "now"))]
 
 
-def compared(tally: Mapping[str, Any]) -> list[str]:
-    """How two revisions' answers and latencies differ."""
+def compared(tally: Mapping[str, Any], names: tuple[str, str] = ("stable", "compared")) -> list[str]:
+    """How two revisions' answers and latencies differ; ``names`` is what the two are called."""
     count, equal = tally.get("compared", 0), tally.get("equal", 0)
     if not count:
         return ["  no answers were compared yet"]
@@ -67,13 +67,13 @@ def compared(tally: Mapping[str, Any]) -> list[str]:
         ]
     statuses = {pair: times for pair, times in (tally.get("statuses") or {}).items() if len(set(pair.split())) > 1}
     lines += [f"  status {pair.replace(' ', ' became ')}: {times}" for pair, times in statuses.items()]
-    lines += latencies(tally.get("latency") or {})
+    lines += latencies(tally.get("latency") or {}, names)
     for example in (tally.get("examples") or [])[:EXAMPLES]:
-        lines += _example(example)
+        lines += _example(example, names)
     return lines
 
 
-def latencies(told: Mapping[str, Any]) -> list[str]:
+def latencies(told: Mapping[str, Any], called: tuple[str, str] = ("stable", "compared")) -> list[str]:
     """Quantiles in milliseconds, side by side."""
     from tiffin.cli.rendering import table
 
@@ -82,14 +82,13 @@ def latencies(told: Mapping[str, Any]) -> list[str]:
     if not names:
         return []
     rows = [(name, f"{number(reference[name])} ms", f"{number(shadow.get(name))} ms") for name in names]
-    return [f"  {line}" for line in table(("LATENCY", "STABLE", "COMPARED"), rows)]
+    return [f"  {line}" for line in table(("LATENCY", *map(str.upper, called)), rows)]
 
 
-def _example(example: Mapping[str, Any]) -> list[str]:
+def _example(example: Mapping[str, Any], names: tuple[str, str]) -> list[str]:
     lines = [f"  for example {example.get('path')} (call {example.get('id')}):"]
-    lines.append(f"    asked:    {example.get('request')}")
-    lines.append(f"    stable:   {example.get('reference')}")
-    lines.append(f"    compared: {example.get('shadow')}")
+    told = (("asked", "request"), (names[0], "reference"), (names[1], "shadow"))
+    lines += [f"    {f'{name}:':<9} {example.get(field)}" for name, field in told]
     return lines
 
 

@@ -174,7 +174,9 @@ def replica_rows(found: Sequence[tuple[Object, ReplicaStatus]], now: float, *, w
     return table([*head, "PID", "ENDPOINT", "LOG"] if wide else head, rows)
 
 
-def events(found: Sequence[Event], now: float, *, names: bool = True) -> list[str]:
+def events(
+    found: Sequence[Event], now: float, *, names: bool = True, widths: list[int] | None = None
+) -> list[str]:
     """LAST SEEN TYPE REASON DEPLOYMENT MESSAGE."""
     head = ["LAST SEEN", "TYPE", "REASON", *(["DEPLOYMENT"] if names else []), "MESSAGE"]
     rows = [
@@ -187,7 +189,7 @@ def events(found: Sequence[Event], now: float, *, names: bool = True) -> list[st
         ]
         for event in found
     ]
-    return table(head, rows)
+    return table(head, rows, widths=widths)
 
 
 def runtimes(found: Sequence[Runtime]) -> list[str]:

@@ -107,6 +107,9 @@ def _gone(place: Place, error: Exception) -> NoController:
     if isinstance(error, PermissionError):
         hint = "it is for the user who started the controller"
         return NoController(f"you may not connect to {place}", hint=hint)
+    if isinstance(error, ConnectionRefusedError) and place.unix is not None:
+        message = f"no controller runs at {place}: one was killed there, and what it started goes on"
+        return NoController(message, hint="`tiffin up -d` takes that over, `tiffin down` stops it")
     if isinstance(error, FileNotFoundError | ConnectionRefusedError):
         return NoController(f"no controller runs at {place}", hint="start one: tiffin up -d")
     reason = getattr(error, "strerror", None) or error
