@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -185,3 +186,10 @@ def test_a_process_with_the_number_but_not_the_birth_of_an_adopted_one_is_left_a
         assert processes.find(identity) is not None
     finally:
         processes.stop([identity], grace_seconds=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the time is of the clock that people set")
+def test_the_birth_of_a_process_is_told_by_a_clock_that_nobody_sets() -> None:
+    me = processes.identify(os.getpid())
+    assert me is not None
+    assert 0 < me.created <= time.clock_gettime(time.CLOCK_BOOTTIME)

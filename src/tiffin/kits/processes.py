@@ -27,10 +27,14 @@ UNKNOWN = 256
 """The exit code of a process that was no child of this one: nobody can know it."""
 
 _LOOK_SECONDS = 0.2
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Identity(msgspec.Struct, frozen=True):
-    """A process for all time: its pid, and when it was created (seconds since 1970)."""
+    """A process for all time: its pid, and when it was created.
+
+    Seconds since the machine was started, where the system tells: that clock nobody sets. Else since 1970.
+    """
 
     pid: int
     created: float
@@ -39,7 +43,7 @@ class Identity(msgspec.Struct, frozen=True):
 def identify(pid: int) -> Identity | None:
     """The identity of a running process; ``None`` when there is none."""
     try:
-        return Identity(pid, psutil.Process(pid).create_time())
+        return Identity(pid, _born(psutil.Process(pid)))
     except psutil.Error:
         return None
 
@@ -48,10 +52,22 @@ def find(identity: Identity) -> psutil.Process | None:
     """The process, when it still runs; a zombie does not."""
     try:
         process = psutil.Process(identity.pid)
-        same = abs(process.create_time() - identity.created) <= CLOCK_SLACK_SECONDS
+        same = abs(_born(process) - identity.created) <= CLOCK_SLACK_SECONDS
         return process if same and process.status() != psutil.STATUS_ZOMBIE else None
     except psutil.Error:
         return None
+
+
+def _born(process: psutil.Process) -> float:
+    """When a process was created; psutil adds the time the machine was started, which moves with the clock."""
+    try:
+        with open(f"/proc/{process.pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything; the time is the 22nd field, in ticks.
+            return int(file.read().rpartition(b")")[2].split()[19]) / _TICKS
+    except FileNotFoundError:
+        return float(process.create_time())
+    except ProcessLookupError as error:
+        raise psutil.NoSuchProcess(process.pid) from error
 
 
 def mentioning(text: str) -> list[Identity]:
@@ -63,7 +79,7 @@ def mentioning(text: str) -> list[Identity]:
             if process.pid == os.getpid() or process.uids().real != user:
                 continue
             if any(text in argument for argument in process.cmdline()):
-                found.append(Identity(process.pid, process.create_time()))
+                found.append(Identity(process.pid, _born(process)))
         except psutil.Error:
             continue
     return found

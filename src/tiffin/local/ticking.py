@@ -242,7 +242,7 @@ class Ticking:
         cpu, memory = 0.0, 0
         try:
             first = self._processes.get(identity.pid) or psutil.Process(identity.pid)
-            if abs(first.create_time() - identity.created) > processes.CLOCK_SLACK_SECONDS:
+            if processes.find(identity) is None:
                 return None, None
             for process in (first, *first.children(recursive=True)):
                 known = self._processes.get(process.pid, process)
