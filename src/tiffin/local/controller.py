@@ -523,7 +523,9 @@ class Controller:
         urls = addresses.urls(settled, base)
         main = addresses.main_urls(settled, base)
         ready = [one for one in deploying.replicas.values() if one.is_ready]
-        example = next((one.example for one in ready if one.example is not None), None)
+        # What callers reach is the transformer, where there is one.
+        examples = (one.example for one in ready if one.component.name == settled.entry)
+        example = next((one for one in examples if one is not None), None)
         return deploying.status(urls, main[0] if main else "", addresses.curl(settled, base, example) or "")
 
     def settled(self, deployment: Deployment) -> Deployment:

@@ -266,7 +266,11 @@ class _Up:
         deployment = deploying.deployment
         assert deployment is not None
         settled = self._controller.settled(deployment)
-        examples = [one.example for one in deploying.replicas.values() if one.is_ready]
+        examples = [
+            one.example
+            for one in deploying.replicas.values()
+            if one.is_ready and one.component.name == deployment.entry
+        ]
         example = next((one for one in examples if one is not None), None)
         if example is None and deployment.protocol == "seldon":
             example = addresses.SELDON_FORM

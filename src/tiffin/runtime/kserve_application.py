@@ -123,7 +123,10 @@ class KServeApplication:
         name, model = next(iter(self._handed.models.items()))
         self._example = example_of(name, model, directory, prefers_v1=self._spec.protocol == "kserve-v1")
         config = getattr(model, "predictor_config", None)
-        if self._example is None or (config is not None and config.predictor_host):
+        if self._example is None:
+            return
+        if config is not None and config.predictor_host:
+            self._example["is_complete"] = False
             return
         body = msgspec.json.encode(self._example["body"])
         call = partial(self._answer, name, "predict", self._example["path"].startswith("/v2"))
