@@ -89,16 +89,20 @@ def kserve(
     return (*found, *components(name, namespace, names))
 
 
-def tag_hosts(deployment: Deployment, tag: str, domain: str = DOMAIN) -> tuple[str, ...]:
-    """The host names of one tag (``prev``, ``canary``) of a deployment's revisions.
+def tag_hosts(deployment: Deployment, tag: str) -> tuple[str, ...]:
+    """The host names of one tag (``prev``, ``canary``) of a deployment's revisions: its own, the tag before them.
 
-    KServe calls the newest revision ``latest``, and its tags stand before the name of the predictor's service.
+    KServe puts tags before the name of the predictor's service, and calls the newest revision ``latest``.
     """
-    labels = [f"{tag}-{deployment.name}"]
-    if deployment.dialect == "kserve":
-        tags = (tag, "latest") if tag == "canary" else (tag,)
-        labels = [f"{each}-{deployment.name}{end}" for each in tags for end in ("", "-predictor")]
-    return tuple(host for label in labels for host in hosts(label, deployment.namespace, domain))
+    is_kserve = deployment.dialect == "kserve"
+    ends = [
+        host
+        for route in deployment.routes
+        if route.path == "/" and (not route.component or (is_kserve and route.component == "predictor"))
+        for host in route.hosts
+    ]
+    tags = (tag, "latest") if is_kserve and tag == "canary" else (tag,)
+    return tuple(f"{each}-{host}" for each in tags for host in dict.fromkeys(ends))
 
 
 def _inside(name: str, namespace: str) -> tuple[str, ...]:

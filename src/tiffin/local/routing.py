@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from tiffin import dialects
+from tiffin.dialects import routes
 from tiffin.errors import SpecError
 from tiffin.gateway.router import Choice, Pool, Routed, Router, Share, Snapshot
 from tiffin.local.faults import FAILURES, problem_of
@@ -150,10 +151,8 @@ def _tags(deployment: Deployment, aims: Mapping[str, Aim]) -> dict[str, Sequence
     main = aims.get(deployment.variant)
     if not deployment.traffic.tags or main is None:
         return {}
-    hosts = [
-        host for route in deployment.routes if not route.component and route.path == "/" for host in route.hosts
-    ]
-    return {tag: tuple(f"{tag}-{host}" for host in dict.fromkeys(hosts)) for tag in main.tags} if hosts else {}
+    found = {tag: routes.tag_hosts(deployment, tag) for tag in main.tags}
+    return {tag: hosts for tag, hosts in found.items() if hosts}
 
 
 class Routing:

@@ -139,27 +139,17 @@ def test_a_deployment_called_like_the_service_of_another_keeps_its_own_hosts():
     assert len(warnings) >= 1
 
 
-@pytest.mark.parametrize(
-    ("dialect", "tag", "expected"),
-    [
-        ("seldon", "prev", ["prev-iris.ml.x.org", "prev-iris.ml.localhost"]),
-        (
-            "kserve",
-            "prev",
-            [
-                "prev-iris.ml.x.org",
-                "prev-iris.ml.localhost",
-                "prev-iris-predictor.ml.x.org",
-                "prev-iris-predictor.ml.localhost",
-            ],
-        ),
-    ],
-)
-def test_a_tag_has_hosts_of_its_own(dialect, tag, expected):
-    deployment = Deployment(name="iris", namespace="ml", components=(), dialect=dialect)
-    assert list(routes.tag_hosts(deployment, tag, "x.org")) == expected
+def test_a_tag_stands_before_the_hosts_of_a_deployment():
+    deployment = Deployment(name="iris", namespace="ml", components=(), routes=routes.own("iris", "ml", "x.org"))
+    assert routes.tag_hosts(deployment, "prev") == ("prev-iris.ml.x.org", "prev-iris.ml.localhost")
+    assert routes.tag_hosts(Deployment(name="iris", components=()), "prev") == ()
 
 
-def test_the_newest_revision_of_a_kserve_deployment_is_also_called_latest():
-    deployment = Deployment(name="iris", components=(), dialect="kserve")
-    assert "latest-iris-predictor.default.example.com" in routes.tag_hosts(deployment, "canary")
+def test_a_tag_of_kserve_stands_before_the_predictors_service_and_the_newest_is_latest():
+    (found,) = read(SAMPLES / "kserve.yaml")
+    previous, newest = routes.tag_hosts(found, "prev"), routes.tag_hosts(found, "canary")
+    assert "prev-iris-predictor.default.example.com" in previous
+    assert "prev-iris.default.example.com" in previous
+    assert not any(host.startswith("latest-") for host in previous)
+    assert {"latest-iris-predictor.default.example.com", "canary-iris.default.example.com"} <= set(newest)
+    assert len(set(newest)) == len(newest)
