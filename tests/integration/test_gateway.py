@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import httpx
@@ -17,7 +17,7 @@ import pytest
 from tiffin.errors import PlatformError, PortInUse
 from tiffin.gateway.binary import find_binary
 from tiffin.gateway.envoy import Envoy
-from tiffin.gateway.router import Snapshot
+from tiffin.gateway.router import Choice, Pool, Routed, Share, Snapshot
 from tiffin.kits import http, processes, waiting
 from tiffin.spec import Artefact, ClassSource, Component, Deployment, ModelSource, Route
 
@@ -57,6 +57,20 @@ async def main():
     await server.serve_forever()
 asyncio.run(main())
 """
+
+
+def plain(
+    deployments: Sequence[Deployment] = (), backends: Mapping[tuple[str, str], Sequence[str]] | None = None
+) -> Snapshot:
+    """Deployments without variants; endpoints by their key and the name of a component."""
+    found = []
+    for one in deployments:
+        pools = [
+            Pool(f"{one.key}/{part.name}", part, (backends or {}).get((one.key, part.name), ()))
+            for part in one.components
+        ]
+        found.append(Routed(one, pools, {pool.component.name: (Choice((Share(pool.name),)),) for pool in pools}))
+    return Snapshot(tuple(found))
 
 
 def deployment(name: str, *found: Route, pure: bool = True, **settings: float) -> Deployment:
@@ -131,7 +145,7 @@ def test_hosts_prefixes_and_rewrites_reach_the_right_replica() -> None:
         two = deployment("two", Route(path="/seldon/default/two", rewrite="/"), Route(path="/predict", exact=True))
         backends = {("default/one", "predictor"): [await made.replica("r1")]}
         backends["default/two", "predictor"] = [await made.replica("r2")]
-        await made.envoy.start(Snapshot.of((one, two), backends))
+        await made.envoy.start(plain((one, two), backends))
         port = made.envoy.address[1]
         for host, path, expected in (
             ("one.default.example.com", "/v2/models/iris/infer?x=1", ("r1", "/v2/models/iris/infer?x=1")),
@@ -156,7 +170,7 @@ def test_what_is_not_there_or_not_clear_is_answered_in_json_without_inner_names(
         gone = deployment("gone")
         backends = {("default/one", "predictor"): [await made.replica("r1")]}
         backends["default/gone", "predictor"] = [made.socket("nobody")]
-        await made.envoy.start(Snapshot.of((one, gone), backends))
+        await made.envoy.start(plain((one, gone), backends))
         for path, status in (
             ("/", 404),
             ("/default", 404),
@@ -178,7 +192,7 @@ def test_what_is_not_there_or_not_clear_is_answered_in_json_without_inner_names(
 
 def test_a_head_that_is_too_large_is_answered_in_json() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
-        await made.envoy.start(Snapshot.of())
+        await made.envoy.start(plain())
         answer = await client.get(made.url, headers={"x-long": "x" * 40_000})
         assert (answer.status_code, set(answer.json())) == (431, {"error"})
         answer = await client.get(made.url, headers=[(f"x-{number}", "1") for number in range(200)])
@@ -190,7 +204,7 @@ def test_a_head_that_is_too_large_is_answered_in_json() -> None:
 def test_http_2_is_spoken_on_the_same_port() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         backends = {("default/one", "predictor"): [await made.replica("r1")]}
-        await made.envoy.start(Snapshot.of((deployment("one"),), backends))
+        await made.envoy.start(plain((deployment("one"),), backends))
         process = await asyncio.create_subprocess_exec(
             *("curl", "--silent", "--http2-prior-knowledge", "-w", "%{http_version}", f"{made.url}/default/one/x"),
             stdout=asyncio.subprocess.PIPE,
@@ -206,11 +220,11 @@ def test_http_2_is_spoken_on_the_same_port() -> None:
 def test_heads_reach_a_replica_alike_and_a_callers_envoy_headers_are_not_obeyed() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         backends = {("default/one", "predictor"): [await made.replica("r1")]}
-        await made.envoy.start(Snapshot.of((deployment("one"),), backends))
+        await made.envoy.start(plain((deployment("one"),), backends))
         sent = {"x-envoy-upstream-rq-timeout-ms": "1", "x-request-id": "mine", "a_b": "1"}
-        plain = [(await client.get(f"{made.url}/default/one/x")).json()["headers"] for _ in range(2)]
-        assert plain[0] == plain[1]
-        assert not any(name.startswith("x-envoy") or name == "x-request-id" for name in plain[0])
+        seen = [(await client.get(f"{made.url}/default/one/x")).json()["headers"] for _ in range(2)]
+        assert seen[0] == plain[1]
+        assert not any(name.startswith("x-envoy") or name == "x-request-id" for name in seen[0])
         answer = await client.get(f"{made.url}/default/one/brief", headers=sent)
         assert answer.status_code == 200
         assert answer.headers["server"] == "echo"
@@ -225,7 +239,7 @@ def test_heads_reach_a_replica_alike_and_a_callers_envoy_headers_are_not_obeyed(
 def test_a_body_of_48_mib_streams_through() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         backends = {("default/one", "predictor"): [await made.replica("r1")]}
-        await made.envoy.start(Snapshot.of((deployment("one"),), backends))
+        await made.envoy.start(plain((deployment("one"),), backends))
         size = 48 * 1024 * 1024
         answer = await client.post(f"{made.url}/default/one/x", content=b"x" * size)
         assert answer.json()["size"] == size
@@ -269,7 +283,7 @@ def test_killing_a_replica_without_notice_loses_nothing() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         names = ("r1", "r2", "r3")
         backends = {("default/one", "predictor"): [await made.replica(name) for name in names]}
-        await made.envoy.start(Snapshot.of((deployment("one"),), backends))
+        await made.envoy.start(plain((deployment("one"),), backends))
         load = Load(client, f"{made.url}/default/one/brief")
         await load.until_seen(100, *names)
         os.kill(made.replicas["r1"].pid, signal.SIGKILL)
@@ -287,23 +301,21 @@ def test_adding_and_removing_replicas_and_deployments_under_load_loses_nothing()
         one, two = deployment("one", pure=False), deployment("two", pure=False)
         key = ("default/one", "predictor")
         first, second = await made.replica("r1"), await made.replica("r2")
-        await made.envoy.start(Snapshot.of((one,), {key: [first]}))
+        await made.envoy.start(plain((one,), {key: [first]}))
         load = Load(client, f"{made.url}/default/one/brief")
         await load.until_seen(20, "r1")
-        await made.envoy.publish(
-            Snapshot.of((one, two), {key: [first, second], ("default/two", "predictor"): [second]})
-        )
+        await made.envoy.publish(plain((one, two), {key: [first, second], ("default/two", "predictor"): [second]}))
         assert (await client.get(f"{made.url}/default/two/x")).json()["replica"] == "r2"
         await load.until_seen(50, "r1", "r2")
-        await made.envoy.publish(Snapshot.of((one,), {key: [second]}))
+        await made.envoy.publish(plain((one,), {key: [second]}))
         # What Envoy handed over before it knew; the echo server, unlike a replica, does not drain.
         await asyncio.sleep(0.2)
         await made.replicas["r1"].stop(grace_seconds=2)
         await load.until_seen(50, "r2")
         assert (await client.get(f"{made.url}/default/two/x")).status_code == 404
         for _ in range(10):
-            await made.envoy.publish(Snapshot.of((one, two), {key: [second]}))
-            await made.envoy.publish(Snapshot.of((one,), {key: [second]}))
+            await made.envoy.publish(plain((one, two), {key: [second]}))
+            await made.envoy.publish(plain((one,), {key: [second]}))
         await load.stop()
         assert load.failures == []
 
@@ -314,7 +326,7 @@ def test_authored_code_that_dies_during_a_call_is_not_asked_again() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         names = ("r1", "r2", "r3")
         backends = {("default/one", "predictor"): [await made.replica(name) for name in names]}
-        await made.envoy.start(Snapshot.of((deployment("one", pure=False),), backends))
+        await made.envoy.start(plain((deployment("one", pure=False),), backends))
         assert (await client.get(f"{made.url}/default/one/die")).status_code == 503
         await asyncio.wait(
             [asyncio.ensure_future(child.exited()) for child in made.replicas.values()],
@@ -330,7 +342,7 @@ def test_authored_code_that_dies_during_a_call_is_not_asked_again() -> None:
 def test_a_gateway_started_again_serves_what_was_published() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
         backends = {("default/one", "predictor"): [await made.replica("r1")]}
-        await made.envoy.start(Snapshot.of((deployment("one"),), backends))
+        await made.envoy.start(plain((deployment("one"),), backends))
         identity = made.envoy.identity
         assert identity is not None
         address = made.envoy.address
@@ -345,7 +357,7 @@ def test_a_gateway_started_again_serves_what_was_published() -> None:
 
 def test_a_stopped_gateway_leaves_no_process_and_a_free_port() -> None:
     async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
-        await made.envoy.start(Snapshot.of())
+        await made.envoy.start(plain())
         identity, address = made.envoy.identity, made.envoy.address
         assert identity is not None
         await made.envoy.stop()
@@ -362,7 +374,7 @@ def test_a_taken_port_is_told_with_its_holder() -> None:
             port = server.getsockname()[1]
             envoy = Envoy(made.directory / "envoy", sockets=made.directory, log=made.directory / "log", port=port)
             with pytest.raises(PortInUse, match=rf"port {port} .*pid {os.getpid()}") as caught:
-                await envoy.start(Snapshot.of())
+                await envoy.start(plain())
             assert "--port" in str(caught.value.hint)
 
     play(scenario)

@@ -3,7 +3,7 @@
 import asyncio
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,21 @@ pytestmark = pytest.mark.slow
 
 KEYS = '{"keys":[{"kty":"oct","k":"aGVsbG8","alg":"HS256","kid":"1"}]}'
 ARTEFACT = Artefact(uri="/m")
+
+
+def plain(
+    deployments: Sequence[Deployment] = (), backends: Mapping[tuple[str, str], Sequence[str]] | None = None
+) -> Snapshot:
+    """Deployments without variants; endpoints by their key and the name of a component."""
+    found = []
+    for one in deployments:
+        pools = [
+            Pool(f"{one.key}/{part.name}", part, (backends or {}).get((one.key, part.name), ()))
+            for part in one.components
+        ]
+        found.append(Routed(one, pools, {pool.component.name: (Choice((Share(pool.name),)),) for pool in pools}))
+    return Snapshot(tuple(found))
+
 
 sources = st.sampled_from(
     [ModelSource(artefact=ARTEFACT), ClassSource(artefact=ARTEFACT), ContainerSource(image="x", ready_path="/up")]
@@ -154,7 +169,7 @@ def test_more_deployments_than_files_can_be_watched_are_served(
         found = [
             Deployment(name=f"d{n}", components=(part,), routes=(Route(path=f"/d{n}"),)) for n in range(count)
         ]
-        return Snapshot.of(found, {(each.key, "predictor"): replicas for each in found})
+        return plain(found, {(each.key, "predictor"): replicas for each in found})
 
     async def run(most: int | None) -> None:
         if most is not None:

@@ -86,23 +86,6 @@ class Snapshot:
     routed: Sequence[Routed] = ()
     activator: str = ""
 
-    @classmethod
-    def of(
-        cls,
-        deployments: Sequence[Deployment] = (),
-        backends: Mapping[tuple[str, str], Sequence[str]] | None = None,
-    ) -> Snapshot:
-        """Deployments without variants or revisions; endpoints by ``(deployment.key, component.name)``."""
-        return cls(tuple(_single(deployment, backends or {}) for deployment in deployments))
-
-
-def _single(deployment: Deployment, backends: Mapping[tuple[str, str], Sequence[str]]) -> Routed:
-    pools = [
-        Pool(f"{deployment.key}/{part.name}", part, backends.get((deployment.key, part.name), ()))
-        for part in deployment.components
-    ]
-    return Routed(deployment, pools, {pool.component.name: (Choice((Share(pool.name),)),) for pool in pools})
-
 
 @dataclass(frozen=True)
 class PoolSample:

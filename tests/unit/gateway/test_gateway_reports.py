@@ -1,5 +1,6 @@
 """What Envoy reports, what was written for it, and how many files it may watch."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from tiffin.gateway.admin import parse_samples
 from tiffin.gateway.files import ResourceFiles
 from tiffin.gateway.resources import inline
-from tiffin.gateway.router import PoolSample, Snapshot
+from tiffin.gateway.router import Choice, Pool, PoolSample, Routed, Share, Snapshot
 from tiffin.gateway.routes import render
 from tiffin.gateway.watches import MOST, WITHOUT_LIMIT, Watches, affordable
 from tiffin.spec import Artefact, Component, Deployment, ModelSource, Route
@@ -24,6 +25,20 @@ cluster.b.c.upstream_rq_time: No recorded values
 """
 
 
+def plain(
+    deployments: Sequence[Deployment] = (), backends: Mapping[tuple[str, str], Sequence[str]] | None = None
+) -> Snapshot:
+    """Deployments without variants; endpoints by their key and the name of a component."""
+    found = []
+    for one in deployments:
+        pools = [
+            Pool(f"{one.key}/{part.name}", part, (backends or {}).get((one.key, part.name), ()))
+            for part in one.components
+        ]
+        found.append(Routed(one, pools, {pool.component.name: (Choice((Share(pool.name),)),) for pool in pools}))
+    return Snapshot(tuple(found))
+
+
 def test_counters_are_read_by_pool() -> None:
     assert parse_samples(TEXT) == {
         "default/a-00001/predictor": PoolSample(
@@ -37,7 +52,7 @@ def test_counters_are_read_by_pool() -> None:
 def snapshot(*names: str) -> Snapshot:
     part = Component(source=ModelSource(artefact=Artefact(uri="/m")))
     found = [Deployment(name=name, components=(part,), routes=(Route(path=f"/{name}"),)) for name in names]
-    return Snapshot.of(found, {(each.key, "predictor"): [f"/r/{each.name}.sock"] for each in found})
+    return plain(found, {(each.key, "predictor"): [f"/r/{each.name}.sock"] for each in found})
 
 
 def test_another_owner_reads_what_was_written_and_goes_on_counting(tmp_path: Path) -> None:

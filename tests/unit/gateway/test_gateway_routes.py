@@ -1,5 +1,6 @@
 """Routes: which request reaches which cluster, decided without Envoy by reading the resources the way it does."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -9,11 +10,25 @@ from hypothesis import strategies as st
 from tiffin.errors import SpecError
 from tiffin.gateway import routes
 from tiffin.gateway.resources import Resources, merge
-from tiffin.gateway.router import Snapshot
+from tiffin.gateway.router import Choice, Pool, Routed, Share, Snapshot
 from tiffin.spec import Artefact, ClassSource, Component, Deployment, ModelSource, Route
 
 MODEL = ModelSource(artefact=Artefact(uri="/m"))
 CLASS = ClassSource(artefact=Artefact(uri="/c"))
+
+
+def plain(
+    deployments: Sequence[Deployment] = (), backends: Mapping[tuple[str, str], Sequence[str]] | None = None
+) -> Snapshot:
+    """Deployments without variants; endpoints by their key and the name of a component."""
+    found = []
+    for one in deployments:
+        pools = [
+            Pool(f"{one.key}/{part.name}", part, (backends or {}).get((one.key, part.name), ()))
+            for part in one.components
+        ]
+        found.append(Routed(one, pools, {pool.component.name: (Choice((Share(pool.name),)),) for pool in pools}))
+    return Snapshot(tuple(found))
 
 
 def deployment(name: str, *found: Route, source: Any = MODEL, **settings: Any) -> Deployment:
@@ -45,7 +60,7 @@ def lead(resources: Resources, host: str, path: str) -> tuple[str, str] | None:
     raise AssertionError("no route at all, not even the one for nothing")
 
 
-THREE = Snapshot.of(
+THREE = plain(
     (
         deployment(
             "kiris",
@@ -110,7 +125,7 @@ def test_a_request_reaches_its_component(host: str, path: str, expected: tuple[s
 def test_the_order_of_routes_in_a_file_does_not_matter() -> None:
     wide, narrow, exact = Route(path="/a"), Route(path="/a/b"), Route(path="/a/b", exact=True)
     for order in ((wide, narrow, exact), (exact, narrow, wide), (narrow, wide, exact)):
-        snapshot = Snapshot.of([deployment(f"d{route.path.count('/')}{route.exact:d}", route) for route in order])
+        snapshot = plain([deployment(f"d{route.path.count('/')}{route.exact:d}", route) for route in order])
         resources = routes.render(snapshot)
         assert lead(resources, "x", "/a/b") == ("default/d21/predictor", "/a/b")
         assert lead(resources, "x", "/a/b/c") == ("default/d20/predictor", "/a/b/c")
@@ -119,7 +134,7 @@ def test_the_order_of_routes_in_a_file_does_not_matter() -> None:
 
 def test_the_first_gets_a_shared_address_and_the_other_keeps_the_rest() -> None:
     shared = Route(path="/predict", exact=True, shared=True)
-    snapshot = Snapshot.of(
+    snapshot = plain(
         (deployment("one", shared), deployment("two", shared, Route(path="/default/two", rewrite="/")))
     )
     resources = routes.render(snapshot)
@@ -128,25 +143,25 @@ def test_the_first_gets_a_shared_address_and_the_other_keeps_the_rest() -> None:
 
 
 def test_an_address_wanted_twice_is_refused_naming_both() -> None:
-    snapshot = Snapshot.of((deployment("one", Route(path="/p")), deployment("two", Route(path="/p/"))))
+    snapshot = plain((deployment("one", Route(path="/p")), deployment("two", Route(path="/p/"))))
     with pytest.raises(SpecError, match=r"default/one and default/two both want the address /p"):
         routes.render(snapshot)
 
 
 def test_two_deployments_of_one_name_are_refused() -> None:
     with pytest.raises(SpecError, match="two deployments are called default/one"):
-        routes.render(Snapshot.of((deployment("one"), deployment("one"))))
+        routes.render(plain((deployment("one"), deployment("one"))))
 
 
 def test_a_route_to_a_component_that_is_not_there_is_refused() -> None:
     with pytest.raises(SpecError, match="'transformer'; there is predictor"):
-        routes.render(Snapshot.of((deployment("one", Route(path="/a", component="transformer")),)))
+        routes.render(plain((deployment("one", Route(path="/a", component="transformer")),)))
 
 
 @pytest.mark.parametrize("path", ["a", "", "/a?b", "/a#b", "//a"])
 def test_a_path_that_could_never_match_is_refused(path: str) -> None:
     with pytest.raises(SpecError, match="expected a path such as"):
-        routes.render(Snapshot.of((deployment("one", Route(path=path)),)))
+        routes.render(plain((deployment("one", Route(path=path)),)))
 
 
 def only_route(resources: Resources) -> dict[str, Any]:
@@ -155,22 +170,20 @@ def only_route(resources: Resources) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("seconds", "expected"), [(None, "60.500s"), (30, "30.500s"), (0.25, "0.750s")])
 def test_the_time_out_is_the_components_and_a_margin(seconds: float | None, expected: str) -> None:
-    route = only_route(routes.render(Snapshot.of((deployment("one", Route(path="/a"), timeout_seconds=seconds),))))
+    route = only_route(routes.render(plain((deployment("one", Route(path="/a"), timeout_seconds=seconds),))))
     assert route["timeout"] == expected
 
 
 def test_only_a_saved_model_is_asked_again_after_it_may_have_computed() -> None:
-    model = only_route(routes.render(Snapshot.of((deployment("one", Route(path="/a")),))))
-    authored = only_route(routes.render(Snapshot.of((deployment("one", Route(path="/a"), source=CLASS),))))
+    model = only_route(routes.render(plain((deployment("one", Route(path="/a")),))))
+    authored = only_route(routes.render(plain((deployment("one", Route(path="/a"), source=CLASS),))))
     assert model["retry_policy"]["retry_on"].split(",")[-1] == "reset"
     assert authored["retry_policy"]["retry_on"].split(",")[-1] == "reset-before-request"
 
 
 def test_backends_become_pipes_and_a_component_without_any_has_no_endpoints() -> None:
     one, two = deployment("one"), deployment("two")
-    found = routes.render(
-        Snapshot.of((one, two), {("default/one", "predictor"): ["/r/1.sock", "/r/2.sock"]})
-    ).endpoints
+    found = routes.render(plain((one, two), {("default/one", "predictor"): ["/r/1.sock", "/r/2.sock"]})).endpoints
     hosts = found[0]["endpoints"][0]["lb_endpoints"]
     assert [host["endpoint"]["address"]["pipe"]["path"] for host in hosts] == ["/r/1.sock", "/r/2.sock"]
     assert found[1] == {
@@ -181,10 +194,8 @@ def test_backends_become_pipes_and_a_component_without_any_has_no_endpoints() ->
 
 
 def test_between_two_snapshots_no_cluster_is_missing_that_an_old_route_leads_to() -> None:
-    before = routes.render(Snapshot.of((deployment("one", Route(path="/1")), deployment("two", Route(path="/2")))))
-    after = routes.render(
-        Snapshot.of((deployment("two", Route(path="/2")), deployment("three", Route(path="/3"))))
-    )
+    before = routes.render(plain((deployment("one", Route(path="/1")), deployment("two", Route(path="/2")))))
+    after = routes.render(plain((deployment("two", Route(path="/2")), deployment("three", Route(path="/3")))))
     both = merge(before, after)
     assert {cluster["name"] for cluster in both.clusters} == {
         f"default/{n}/predictor" for n in ("one", "two", "three")
@@ -211,7 +222,7 @@ any_route = st.builds(
 def test_no_route_leads_to_an_unknown_cluster_or_makes_a_path_with_two_slashes(
     found: list[list[Route]], host: str, path: str
 ) -> None:
-    resources = routes.render(Snapshot.of([deployment(f"d{n}", *each) for n, each in enumerate(found)]))
+    resources = routes.render(plain([deployment(f"d{n}", *each) for n, each in enumerate(found)]))
     answer = lead(resources, host, path)
     if answer is None:
         assert not any(_matches(route, host, path) for each in found for route in each)
