@@ -72,7 +72,8 @@ clean-venv: ## Remove .venv and the environments of the demo's clients and the b
 
 # --- the examples' models, trained once with the scikit-learn that will open them
 
-MODELS := examples/01-kserve-iris/model/model.joblib examples/02-seldon-iris/iris.joblib examples/03-bentoml-iris/iris.joblib
+MODELS := examples/01-kserve-iris/model/model.joblib examples/02-seldon-iris/iris.joblib examples/03-bentoml-iris/iris.joblib \
+	examples/04-kserve-transformer/model/model.joblib
 .PHONY: models
 models: $(MODELS)
 
@@ -81,6 +82,9 @@ examples/01-kserve-iris/model/model.joblib: examples/01-kserve-iris/train.py $(S
 examples/02-seldon-iris/iris.joblib: examples/02-seldon-iris/train.py $(STAMPS)/run
 	@$(BIN)/python $<
 examples/03-bentoml-iris/iris.joblib: examples/03-bentoml-iris/train.py $(STAMPS)/run
+	@$(BIN)/python $<
+
+examples/04-kserve-transformer/model/model.joblib: examples/04-kserve-transformer/train.py $(STAMPS)/run
 	@$(BIN)/python $<
 
 # --- environments
