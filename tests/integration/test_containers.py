@@ -21,11 +21,11 @@ from tiffin.bundle import BundleStore
 from tiffin.errors import BundleError, ProcessError, TiffinError
 from tiffin.kits import processes, waiting
 from tiffin.kits.paths import DataDirectory
-from tiffin.local import containers, engine
+from tiffin.local import containers, engine, preparing
 from tiffin.local.containers import Containers, Programs
 from tiffin.local.engine import Engine
 from tiffin.local.seams import Order, Running
-from tiffin.spec import Artefact, Component, ContainerSource, ReplicaSpec, Resources
+from tiffin.spec import Artefact, ClassSource, Component, ContainerSource, ReplicaSpec, Resources
 
 SERVER = """
 import http.server, os, sys
@@ -280,6 +280,14 @@ def in_image(tmp_path: Path, data: DataDirectory, *words: str, **rest: object) -
         **rest,  # type: ignore[arg-type]
     )
     return containers.located(component, data)
+
+
+def test_a_class_whose_image_only_the_engine_has_becomes_a_container(data: DataDirectory, image: str) -> None:
+    source = ClassSource(artefact=Artefact(uri=image), unit="clf", image=image)
+    component, _ = preparing._located(Component(source=source), data, lambda *progress: None)
+    assert component.source == ContainerSource(image=image, port=9000)
+    assert component.environment["PREDICTIVE_UNIT_ID"] == "clf"
+    assert Containers().takes(component)
 
 
 def test_an_image_runs_in_the_engine_and_is_found_again(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from tiffin.dialects import comparing, seldon, seldon_annotations, seldon_graph
+from tiffin.dialects import comparing, seldon, seldon_annotations, seldon_graph, seldon_images
 from tiffin.dialects.documents import Document
 from tiffin.dialects.seldon_pods import PORT
 from tiffin.dialects.seldon_predictor import MODELS, explainer_flags
@@ -29,7 +29,6 @@ from tiffin.spec import (
 _SERVERS = {format: server for server, format in seldon_graph.SERVERS.items()}
 _FORMATS = {".joblib": "sklearn", ".pkl": "sklearn", ".pickle": "sklearn", ".skops": "sklearn", ".bst": "xgboost",
             ".ubj": "xgboost", ".json": "xgboost"}  # fmt: skip
-_KINDS = {bool: "BOOL", int: "INT", float: "FLOAT", str: "STRING"}
 
 
 def write(deployment: Deployment) -> tuple[dict[str, Any], list[str]]:
@@ -186,17 +185,10 @@ def _graph(component: Component, unit: str, protocol: str) -> dict[str, Any]:
     else:
         found["type"] = "MODEL"
     if isinstance(source, ClassSource) and source.parameters:
-        found["parameters"] = [
-            {"name": one.name, "value": _text(one.value), "type": _KINDS[type(one.value)]}
-            for one in source.parameters
-        ]
+        found["parameters"] = [seldon_images.parameter(one) for one in source.parameters]
     if component.logger is not None:
         found["logger"] = {"mode": component.logger.mode, "url": component.logger.url}
     return found
-
-
-def _text(value: str | int | float | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _server(source: ModelSource, protocol: str) -> dict[str, Any]:

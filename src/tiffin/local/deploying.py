@@ -34,7 +34,7 @@ from tiffin.plan.conditions import View, conditions, revision_statuses
 from tiffin.plan.revision import Revision, digest, unscaled
 from tiffin.plan.share import Aim, Spread, Standing, aim, spread
 from tiffin.plan.state import Condition, DeploymentStatus, Event, Problem, ReplicaStatus
-from tiffin.spec import Component, ContainerSource, Deployment, Scaling, Variant
+from tiffin.spec import ClassSource, Component, ContainerSource, Deployment, Scaling, Variant
 
 REVISIONS_KEPT = 10
 RETRY_SECONDS = 1.0
@@ -130,15 +130,18 @@ class Deploying:
         if revision is None or component is None:
             return False
         artefact = Path()
-        if isinstance(component.source, ContainerSource):
+        # A class's image may have become a container.
+        if isinstance(component.source, ContainerSource | ClassSource) and component.source.image:
             try:
                 prepared = await self._around.prepare(revision)
             except FAILURES:
-                return False
-            component, artefact = (
-                _named(prepared.components, component.name) or component,
-                prepared.paths[component.name],
-            )
+                if isinstance(component.source, ContainerSource):
+                    return False
+            else:
+                component, artefact = (
+                    _named(prepared.components, component.name) or component,
+                    prepared.paths[component.name],
+                )
         # The artefact of others is known again when they must be started anew.
         setting = self._around.setting(revision, component, artefact, 0.0)
         replica = Replica(record, revision, component, setting, self)

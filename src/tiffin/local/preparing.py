@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tiffin.dialects import bentoml
+from tiffin.dialects import bentoml, seldon_images
 from tiffin.errors import AuthorError, BundleError, ServiceError, TiffinError
 from tiffin.kits import threads
 from tiffin.kits.paths import DataDirectory
@@ -188,6 +188,8 @@ def _from_bundle(
         bundle = BundleStore(data.bundles).get(tag)
     except BundleError as error:
         if isinstance(source, ClassSource) and source.image:
+            if (program := _in_engine(component, source)) is not None:
+                return program, data.root
             raise BundleError(
                 f"the image {tag} is not in the local bundle store ({error.message})",
                 hint=f"make it of the directory with the class: tiffin build -t {tag} DIR",
@@ -196,3 +198,15 @@ def _from_bundle(
     found = msgspec.structs.replace(source, target=source.target or bundle.target)
     environment = {**bundle.manifest.environment, **component.environment}
     return msgspec.structs.replace(component, source=found, environment=environment), bundle.source
+
+
+def _in_engine(component: Component, source: ClassSource) -> Component | None:
+    """A class's image as a container, where a container engine has it."""
+    from tiffin.local import engine
+
+    try:
+        if not engine.find().has_image(source.image):
+            return None
+    except engine.EngineAbsent:
+        return None
+    return seldon_images.program(component, source)
