@@ -5,6 +5,7 @@ from __future__ import annotations
 from tiffin.cli.describing import phases
 from tiffin.plan.objects import Object
 from tiffin.plan.state import ReplicaStatus, RevisionStatus
+from tiffin.spec import ContainerSource
 
 
 def said(before: Object | None, after: Object) -> list[str]:
@@ -13,7 +14,7 @@ def said(before: Object | None, after: Object) -> list[str]:
     lines: list[str] = []
     revisions = {revision.name: revision for revision in old.revisions} if old else {}
     for revision in new.revisions:
-        lines += _revision(revisions.get(revision.name), revision)
+        lines += _revision(revisions.get(revision.name), revision, after)
     replicas = {replica.name: replica for replica in old.replicas} if old else {}
     told = {revision.problem.message for revision in new.revisions if revision.problem}
     for replica in new.replicas:
@@ -29,12 +30,12 @@ def said(before: Object | None, after: Object) -> list[str]:
     return [f"{key}: {line}" for line in lines]
 
 
-def _revision(before: RevisionStatus | None, after: RevisionStatus) -> list[str]:
+def _revision(before: RevisionStatus | None, after: RevisionStatus, found: Object) -> list[str]:
     lines = []
     if before is None or before.phase != after.phase:
         what = {
             "Pending": "waits for its turn",
-            "Fetching": "fetches its model",
+            "Fetching": f"fetches {_artefacts(found, after.variant)}",
             "Starting": "starts its replicas",
             "Ready": "is ready",
             "Idle": "is ready, with no replica while nobody calls",
@@ -46,6 +47,17 @@ def _revision(before: RevisionStatus | None, after: RevisionStatus) -> list[str]
     if after.problem and (before is None or before.problem != after.problem):
         lines.append(f"{after.name}: {after.problem.message}")
     return lines
+
+
+def _artefacts(found: Object, variant: str) -> str:
+    """What a variant is fetched from."""
+    places = [
+        component.source.image if isinstance(component.source, ContainerSource) else component.source.artefact.uri
+        for one in found.spec.all_variants
+        if one.name == variant
+        for component in one.components
+    ]
+    return ", ".join(dict.fromkeys(places)) or "what it serves"
 
 
 def _replica(before: ReplicaStatus | None, after: ReplicaStatus, told: set[str]) -> list[str]:

@@ -95,3 +95,39 @@ def test_a_field_of_a_build_file_without_effect_is_a_warning(
     (sources / "bentofile.yaml").write_text("service: 'service:Iris'\ndocker: {distro: debian}\n")
     assert frame.run(["build", "-o", "tag"]) == 0
     assert "docker.distro" in capsys.readouterr().err
+
+
+def test_bundles_is_a_command_of_its_own(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.run(["build", "-t", "iris:1", "-o", "tag"]) == 0
+    capsys.readouterr()
+    for arguments in (["bundles"], ["bundles", "list"], ["bundles", "list", "iris"]):
+        assert frame.run(arguments) == 0
+        assert "iris:1" in capsys.readouterr().out
+    assert frame.run(["bundles", "get", "iris:1"]) == 0
+    assert "Iris.py" in capsys.readouterr().out
+    assert frame.run(["bundles", "get"]) == 1
+    assert "expected a tag" in capsys.readouterr().err
+    assert frame.run(["bundles", "delete", "iris:1"]) == 0
+    assert capsys.readouterr().out == "deleted iris:1\n"
+
+
+def test_a_name_that_only_a_bundle_has_is_shown_as_one(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.run(["build", "-t", "iris:1", "-o", "tag"]) == 0
+    capsys.readouterr()
+    assert frame.run(["get", "iris"]) == 0
+    said = capsys.readouterr()
+    assert "Iris.py" in said.out
+    assert "iris is no deployment" in said.err
+    assert "this is the bundle of that name" in said.err
+    # Who writes the kind means that kind.
+    assert frame.run(["get", "deployments", "iris"]) == 1
+    assert "no controller runs" in capsys.readouterr().err
+
+
+def test_a_bundle_is_deleted_by_its_whole_tag_only(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert frame.run(["build", "-t", "iris:1", "-o", "tag"]) == 0
+    capsys.readouterr()
+    assert frame.run(["delete", "iris"]) == 1
+    assert "`tiffin delete iris:VERSION` deletes a bundle" in capsys.readouterr().err
+    assert frame.run(["list"]) == 0
+    assert "iris:1" in capsys.readouterr().out

@@ -204,7 +204,7 @@ def test_progress_tells_each_step_once() -> None:
     )
     told = progress.said(None, fetching) + progress.said(fetching, starting) + progress.said(starting, ready)
     assert told == [
-        "default/iris: iris-00001 fetches its model",
+        "default/iris: iris-00001 fetches model.joblib",
         "default/iris: iris-00001 starts its replicas",
         "default/iris: r1 starts (pid 7)",
         "default/iris: iris-00001 is ready",
