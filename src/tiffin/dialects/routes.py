@@ -90,9 +90,9 @@ def kserve(
 
 
 def tag_hosts(deployment: Deployment, tag: str) -> tuple[str, ...]:
-    """The host names of one tag (``prev``, ``canary``) of a deployment's revisions: its own, the tag before them.
+    """The host names of one tag (``prev``, ``latest``) of a deployment's revisions: its own, the tag before them.
 
-    KServe puts tags before the name of the predictor's service, and calls the newest revision ``latest``.
+    KServe puts tags before the name of the predictor's service too.
     """
     is_kserve = deployment.dialect == "kserve"
     ends = [
@@ -101,8 +101,7 @@ def tag_hosts(deployment: Deployment, tag: str) -> tuple[str, ...]:
         if route.path == "/" and (not route.component or (is_kserve and route.component == "predictor"))
         for host in route.hosts
     ]
-    tags = (tag, "latest") if is_kserve and tag == "canary" else (tag,)
-    return tuple(f"{each}-{host}" for each in tags for host in dict.fromkeys(ends))
+    return tuple(f"{tag}-{host}" for host in dict.fromkeys(ends))
 
 
 def _inside(name: str, namespace: str) -> tuple[str, ...]:
