@@ -73,7 +73,7 @@ clean-venv: ## Remove .venv and the environments of the demo's clients and the b
 # --- the examples' models, trained once with the scikit-learn that will open them
 
 MODELS := examples/01-kserve-iris/model/model.joblib examples/02-seldon-iris/iris.joblib examples/03-bentoml-iris/iris.joblib \
-	examples/04-kserve-transformer/model/model.joblib
+	examples/04-kserve-transformer/model/model.joblib examples/05-canary/v1/model.joblib
 .PHONY: models
 models: $(MODELS)
 
@@ -85,6 +85,8 @@ examples/03-bentoml-iris/iris.joblib: examples/03-bentoml-iris/train.py $(STAMPS
 	@$(BIN)/python $<
 
 examples/04-kserve-transformer/model/model.joblib: examples/04-kserve-transformer/train.py $(STAMPS)/run
+	@$(BIN)/python $<
+examples/05-canary/v1/model.joblib: examples/05-canary/train.py $(STAMPS)/run
 	@$(BIN)/python $<
 
 # --- environments

@@ -43,6 +43,8 @@ class Example:
     def answer(self, reply: Any) -> Any:
         if "transformer" in self.folder:
             return [SPECIES.index(name) for name in reply["predictions"]]
+        if "canary" in self.folder:
+            return reply["predictions"]
         if "kserve" in self.folder:
             return reply["outputs"][0]["data"]
         return reply["data"]["ndarray"] if "seldon" in self.folder else reply
@@ -70,6 +72,7 @@ EXAMPLES = [
         {"instances": [dict(zip(FEATURES, ROW, strict=True))]},
         tag="flower-transformer:v1",
     ),
+    Example("05-canary", "iris-v1.yaml", "/v1/models/flower:predict", {"instances": [ROW]}),
 ]
 
 
