@@ -66,13 +66,13 @@ CHANGES = [
     ("tiffin", "b: {", "main: {", "spec.variants.main", "expected a name of its own"),
     ("tiffin", "b: {", "canary: {", "spec.variants.canary", "expected a name of its own"),
     # Slips of the pen.
-    ("seldon", "traffic", "trafic", "spec.predictors[0].trafic", 'did you mean "traffic"?'),
+    ("seldon", "traffic", "traffik", "spec.predictors[0].traffik", 'did you mean "traffic"?'),
     ("seldon", "modelUri", "modelURL", "spec.predictors[0].graph.modelURL", 'did you mean "modelUri"?'),
     ("seldon", "predictors", "predictor", "spec.predictor", 'did you mean "predictors"?'),
-    ("tiffin", "weight", "wieght", "spec.variants.b.wieght", 'did you mean "weight"?'),
+    ("tiffin", "weight", "weighht", "spec.variants.b.weighht", 'did you mean "weight"?'),
     ("tiffin", "variants", "variant", "spec.variant", "expected up to 63 lower case"),
-    ("tiffin", "model: m", "modle: m", "spec.modle", 'did you mean "model"?'),
-    ("tiffin", "metadata", "metdata", "metdata", 'did you mean "metadata"?'),
+    ("tiffin", "model: m", "modelz: m", "spec.modelz", 'did you mean "model"?'),
+    ("tiffin", "metadata", "metadatta", "metadatta", 'did you mean "metadata"?'),
     # Wrong types.
     ("seldon", "graph: {name: clf, implementation: SKLEARN_SERVER, modelUri: /m}", "graph: clf",
      "spec.predictors[0].graph", "expected a mapping"),

@@ -669,7 +669,7 @@ def test_a_logger_says_what_it_logs_and_where_to(logger, at, message):
         ({"type": "AnchorText", "containerSpec": {"name": "x"}}, "type"),
         ({"containerSpec": {"image": "x"}, "initParameters": "{"}, "initParameters"),
         ({"containerSpec": {"image": "x"}, "endpoint": {"type": "GRPC"}}, "endpoint.type"),
-        ({"tipe": "AnchorText"}, "tipe"),
+        ({"tybe": "AnchorText"}, "tybe"),
     ],
 )
 def test_an_explainer_that_cannot_be_served_is_refused(explainer, at):

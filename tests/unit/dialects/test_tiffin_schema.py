@@ -72,7 +72,7 @@ def test_every_field_of_a_spec_says_what_it_is_and_shows_it():
 MISTAKES = [
     {},
     {"model": "a", "service": "b:C"},
-    {"modell": "a"},
+    {"modelz": "a"},
     {"model": {"format": "sklearn"}},
     {"model": {"uri": "a", "format": "pmml"}},
     {"service": "Iris"},
