@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
-from tiffin.dialects import kserve_status, seldon_status
+from tiffin.dialects import kserve, kserve_defaults, kserve_status, seldon_status
 from tiffin.plan.state import DeploymentStatus
 from tiffin.spec import Deployment
 
@@ -24,6 +24,13 @@ def native_status(deployment: Deployment, status: DeploymentStatus) -> dict[str,
     if render is None:
         return {_camel(key): value for key, value in msgspec.to_builtins(status).items()}
     return render(deployment, status)
+
+
+def native_document(document: Mapping[str, Any]) -> dict[str, Any]:
+    """A document as the system it is for would keep it and show it again, with what that adds by itself."""
+    if document.get("kind") == kserve.KIND and document.get("apiVersion") in kserve.API_VERSIONS:
+        return kserve_defaults.defaulted(document)
+    return dict(document)
 
 
 def _camel(name: str) -> str:

@@ -1,9 +1,12 @@
+import copy
 from pathlib import Path
 
 import msgspec
 import pytest
+import yaml
 
 from tiffin.dialects import native_status, parse, read
+from tiffin.dialects.statuses import native_document
 from tiffin.plan.state import Condition, DeploymentStatus, Problem, ReplicaStatus, RevisionStatus
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -196,3 +199,43 @@ def test_a_service_for_the_cluster_only_has_a_url_of_the_cluster():
     (found,) = parse(text)
     rendered = native_status(found, observed(revision(1), ready=1, rolled_out=1))
     assert rendered["url"] == "http://iris.default.svc.cluster.local"
+
+
+def written(file: str) -> dict:
+    return next(iter(yaml.safe_load_all((SAMPLES / file).read_text())))
+
+
+def test_an_older_form_is_shown_as_kserve_keeps_it():
+    shown = native_document(written("kserve_legacy.yaml"))
+    model = shown["spec"]["predictor"]["model"]
+    assert "sklearn" not in shown["spec"]["predictor"]
+    assert model["modelFormat"] == {"name": "sklearn"}
+    assert model["resources"] == {"requests": {"cpu": "0.1", "memory": "512Mi"}}  # a model takes its runtime's
+    assert shown["metadata"]["annotations"] == {"modelFormat": "sklearn"}
+    onnx = {"metadata": {}, "spec": {"predictor": {"onnx": {"storageUri": "m"}}}}
+    shown = native_document({"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService", **onnx})
+    assert shown["spec"]["predictor"]["model"]["protocolVersion"] == "v2"
+
+
+def test_containers_get_kserves_name_and_resources():
+    before = written("kserve_transformer.yaml")
+    shown = native_document(copy.deepcopy(before))
+    (container,) = shown["spec"]["transformer"]["containers"]
+    assert container["name"] == "kserve-container"
+    assert container["resources"] == {kind: {"cpu": "1", "memory": "2Gi"} for kind in ("limits", "requests")}
+    (own,) = shown["spec"]["predictor"]["containers"]
+    assert own["resources"]["limits"] == {"cpu": "250m", "memory": "512Mi"}
+
+
+@pytest.mark.parametrize(
+    "file", ["kserve_full.yaml", "kserve_transformer.yaml", "kserve_canary.yaml", "tiffin.yaml"]
+)
+def test_what_is_shown_is_read_as_the_same_thing_and_the_text_stays(file):
+    before = written(file)
+    kept = copy.deepcopy(before)
+    shown = native_document(before)
+    assert before == kept
+    assert native_document(shown) == shown
+    (one,), (other,) = parse(msgspec.json.encode(before).decode()), parse(msgspec.json.encode(shown).decode())
+    assert [each.source for each in other.components] == [each.source for each in one.components]
+    assert (other.protocol, other.annotations, other.variant) == (one.protocol, one.annotations, one.variant)
