@@ -90,6 +90,7 @@ class Controller:
             lambda: [one.part for one in self._in_order() if one.part is not None],
             activator=str(home.sockets / "activator.sock") if activator is not None else "",
             say=say,
+            told=self._wake_all,
         )
         self._say = say
         self._progress = progress
@@ -356,7 +357,8 @@ class Controller:
 
     def native(self, key: str) -> dict[str, Any]:
         found = self.get(key)
-        shown = dict(found.document) or {"apiVersion": found.api_version, "kind": found.kind}
+        kept = statuses.native_document(found.document)
+        shown = kept or {"apiVersion": found.api_version, "kind": found.kind}
         made = datetime.fromtimestamp(found.metadata.created_at, UTC)
         shown["metadata"] = {
             **(shown.get("metadata") or {"name": found.metadata.name}),
@@ -545,6 +547,10 @@ class Controller:
             if chosen:
                 return chosen
         return {}
+
+    def _wake_all(self) -> None:
+        for one in self.deployings.values():
+            one.wake()
 
     def _call_waits(self, pool: str) -> None:
         for one in self.deployings.values():

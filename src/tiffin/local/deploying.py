@@ -102,11 +102,15 @@ class Deploying:
         self.replicas: dict[str, Replica] = {}
         self.aims: dict[str, Aim] = {}
         self.spread = Spread({}, {})
+        self.told = Spread({}, {})
+        """What the gateway was told last."""
         self.part: Routed | None = None
         self.conditions: tuple[Condition, ...] = ()
         self.warnings: tuple[str, ...] = ()
         self.pending: dict[Place, Problem] = {}
         self.version = 0
+        self.observed = 0
+        """The generation of the spec that the last step was about."""
         self.error: Exception | None = None
         self._around = around
         self._woken = asyncio.Event()
@@ -185,6 +189,7 @@ class Deploying:
         self._hold()
         self._aim(deployment)
         self._make_part(deployment)
+        self.told = self.spread
 
     @property
     def deployment(self) -> Deployment | None:
@@ -196,9 +201,11 @@ class Deploying:
         """Whether nothing is on its way: it serves as asked, or was tried and failed."""
         if self.stored is None:
             return not self.replicas
+        if self.observed != self.stored.generation:
+            return False
         if self._problem is not None or (self.deployment is not None and self.deployment.stopped):
             return True
-        if not self.aims:
+        if not self.aims or self.told != self.spread:
             return False
         for found in self.aims.values():
             current = found.standing.current
@@ -224,7 +231,7 @@ class Deploying:
     @property
     def is_served(self) -> bool:
         """Whether callers can be answered."""
-        return bool(self.spread.weights)
+        return bool(self.told.weights)
 
     def failure(self) -> Exception | None:
         """The error that keeps the newest spec from serving."""
@@ -354,19 +361,19 @@ class Deploying:
             return
         stored = self.stored
         assert stored is not None
+        self.observed = stored.generation
         broken = stored.problem
         self._problem = (
             Problem(reason="ImportFailed", message=broken.message, hint=broken.hint) if broken.message else None
         )
         if deployment.stopped:
-            self.aims, self.spread, self.part = {}, Spread({}, {}), None
+            self.aims, self.spread, self.told, self.part = {}, Spread({}, {}), Spread({}, {}), None
             if await self._around.routing.publish_or_retry():
                 self._drain(list(self.replicas.values()))
             self._around.changed(self)
             return
         if not broken.message:
             self._revise(deployment)
-        before = self.spread
         self._aim(deployment)
         self._prepare_wanted()
         self._count()
@@ -376,18 +383,19 @@ class Deploying:
         self._make_part(deployment)
         told = await self._around.routing.publish_or_retry()
         if told:
+            before, self.told = self.told, self.spread
+            if before != self.told:
+                self._tell_spread()
             if is_held_now:
                 await asyncio.sleep(HOLD_SECONDS)
             await self._release(deployment)
             self._change()
             self._retire()
-        if before != self.spread:
-            self._tell_spread()
         self._around.changed(self)
 
     async def _leave(self) -> None:
         """It was deleted: no longer routed, then drained, then forgotten."""
-        self.aims, self.spread, self.part = {}, Spread({}, {}), None
+        self.aims, self.spread, self.told, self.part = {}, Spread({}, {}), Spread({}, {}), None
         for live in self.live.values():
             if live.task is not None:
                 live.task.cancel()
@@ -737,7 +745,7 @@ class Deploying:
     def _tell_spread(self) -> None:
         parts = [
             f"{self.revisions[number].name} {weight:.4g} %"
-            for number, weight in self.spread.weights.items()
+            for number, weight in self.told.weights.items()
             if number in self.revisions
         ]
         self.tell("TrafficChanged", ", ".join(parts) or "no revision can serve", is_bad=not parts)
@@ -758,7 +766,9 @@ class Deploying:
                 problems.setdefault(number, problem)
         return View(
             aims=self.aims,
-            spread=self.spread,
+            spread=self.told,
+            is_told=self.told == self.spread,
+            is_observed=self.stored is not None and self.observed == self.stored.generation,
             revisions=self.revisions,
             replicas=tuple(self.replica_statuses()),
             wanted=wanted,
@@ -788,7 +798,7 @@ class Deploying:
             return names[number].name if number in names else ""
 
         return DeploymentStatus(
-            observed_generation=self.stored.generation if self.stored is not None else 0,
+            observed_generation=self.observed,
             conditions=self.conditions,
             url=url,
             urls=tuple(urls),

@@ -163,6 +163,7 @@ class Routing:
         parts: Every deployment's part, in the order the deployments were made.
         activator: The socket of what holds calls; empty where nothing does.
         say: Told when the gateway cannot be told, and when it could again.
+        told: Called when the gateway was told at last of what it could not be told at once.
     """
 
     def __init__(
@@ -172,12 +173,14 @@ class Routing:
         *,
         activator: str = "",
         say: Callable[[str], None],
+        told: Callable[[], None] = lambda: None,
     ) -> None:
         self.gateway = gateway
         self.problem: Problem | None = None
         self._parts = parts
         self._activator = activator
         self._say = say
+        self._was_told = told
         self._lock = asyncio.Lock()
         self._wanted = 0
         self._told = 0
@@ -220,9 +223,9 @@ class Routing:
         return True
 
     async def publish_at_last(self) -> None:
-        """Return when the gateway knows what is true now, however long that takes."""
+        """Return when the gateway knows what is true now, however long that takes; or when all is stopped."""
         if not await self.publish_or_retry() and self._retrying is not None:
-            await asyncio.shield(self._retrying)
+            await asyncio.wait({self._retrying})
 
     async def stop(self) -> None:
         """Try no more."""
@@ -242,6 +245,7 @@ class Routing:
                 self.problem = problem_of(error)
                 continue
             self._say("the gateway has been told")
+            self._was_told()
             return
 
 

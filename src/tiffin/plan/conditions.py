@@ -16,11 +16,14 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     ``problem`` is with the deployment as it was written; ``gateway`` is why the gateway was not told. ``idle``
     are revisions that can serve without a replica; ``preparing`` are those whose artefacts are on their way.
-    ``wanted`` counts replicas by revision and component; ``problems`` are with a whole revision, by number.
+    ``spread`` is what the gateway was told last, and ``is_told`` whether that is what it should know.
+    ``is_observed`` says that this is about the newest spec. ``wanted`` counts replicas by revision and component; ``problems`` are with a whole revision, by number.
     """
 
     aims: dict[str, Aim]
     spread: Spread
+    is_told: bool = True
+    is_observed: bool = True
     revisions: dict[int, Revision]
     replicas: tuple[ReplicaStatus, ...] = ()
     wanted: dict[int, dict[str, int]] = {}
@@ -121,6 +124,8 @@ def _failed(type: str, problem: Problem) -> Condition:
 def _latest(view: View) -> Condition:
     """Whether what the spec says now is what serves."""
     type = "LatestReady"
+    if not view.is_observed:
+        return Condition(type=type, status="Unknown", reason="Starting", message="it has just been applied")
     if view.problem is not None:
         return _failed(type, view.problem)
     if view.is_stopped:
@@ -142,6 +147,8 @@ def _latest(view: View) -> Condition:
         return Condition(type=type, status="Unknown", reason=reason, message=f"{revision.name}: {what}")
     if not view.aims:
         return Condition(type=type, status="Unknown", reason="Starting", message="it has just been applied")
+    if not view.is_told:
+        return Condition(type=type, status="Unknown", reason="Routing", message="the gateway is being told")
     return Condition(type=type, status="True", reason="Serving")
 
 

@@ -1,0 +1,548 @@
+"""The controller with a gateway that writes down what it is told, and replicas that do what they are told."""
+
+import asyncio
+import errno
+import random
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiffin.errors import CallError, Conflict, Expired, NoSuchDeployment, ProcessError, SpecError
+from tiffin.gateway.router import PoolSample, Routed, Snapshot
+from tiffin.kits import processes
+from tiffin.kits.paths import DataDirectory
+from tiffin.local import deploying, lives, replica, routing
+from tiffin.local.controller import Controller
+from tiffin.local.home import Home
+from tiffin.local.seams import Order
+from tiffin.plan.objects import Source
+from tiffin.plan.state import DeploymentStatus
+from tiffin.spec import Component
+
+FILE = """
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {{name: {name}}}
+spec:
+  predictor:
+    minReplicas: {replicas}
+    maxReplicas: {replicas}
+    {more}
+    model:
+      modelFormat: {{name: sklearn}}
+      protocolVersion: v2
+      storageUri: {uri}
+      resources: {{requests: {{cpu: "{cpu}", memory: 1Mi}}}}
+"""
+
+
+class Gateway:
+    """Keeps what it is told; ``failures`` is how many times it cannot be told."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[Snapshot] = []
+        self.failures = 0
+        self.address = ("127.0.0.1", 8080)
+        self.identity: processes.Identity | None = None
+
+    async def start(self, snapshot: Snapshot) -> None:
+        await self.publish(snapshot)
+
+    async def adopt(self, identity: processes.Identity, snapshot: Snapshot) -> bool:
+        return False
+
+    async def restart(self) -> None:
+        """Never dies."""
+
+    async def publish(self, snapshot: Snapshot) -> None:
+        await asyncio.sleep(0)
+        if self.failures:
+            self.failures -= 1
+            raise OSError(errno.ENOSPC, "No space left on device")
+        self.snapshots.append(snapshot)
+
+    async def sample(self) -> Mapping[str, PoolSample]:
+        return {}
+
+    async def exited(self) -> int:
+        await asyncio.Event().wait()
+        return 0
+
+    def describe_end(self) -> str:
+        return "the gateway ended"
+
+    async def stop(self) -> None:
+        """Nothing runs."""
+
+    def routed(self, name: str = "iris") -> Routed | None:
+        return next((one for one in self.snapshots[-1].routed if one.deployment.name == name), None)
+
+    def weights(self, name: str = "iris") -> dict[str, float]:
+        found = self.routed(name)
+        if found is None:
+            return {}
+        return {
+            share.pool.split("/")[1]: round(share.weight, 3) for share in found.choices["predictor"][-1].shares
+        }
+
+    def endpoints(self, name: str = "iris") -> int:
+        found = self.routed(name)
+        return 0 if found is None else sum(len(pool.endpoints) for pool in found.pools)
+
+
+class Process:
+    """A replica that lives until it is told otherwise."""
+
+    def __init__(self, order: Order, identity: processes.Identity, *, is_slow: bool) -> None:
+        self.order = order
+        self.identity = identity
+        self.endpoint = order.spec.listen.unix
+        self.exit_code: int | None = None
+        self.has_answered = True
+        self.start_seconds: dict[str, float] = {}
+        self.is_up = not is_slow
+        self._over = asyncio.Event()
+
+    async def exited(self) -> int:
+        await self._over.wait()
+        return self.exit_code or 0
+
+    async def is_ready(self) -> bool:
+        return self.is_up and self.exit_code is None
+
+    async def stop(self, *, grace_seconds: float) -> None:
+        await asyncio.sleep(0)
+        self.end(0)
+
+    def kill(self) -> None:
+        self.end(-9)
+
+    def end(self, code: int) -> None:
+        if self.exit_code is None:
+            self.exit_code = code
+            self._over.set()
+
+    def describe_end(self) -> str:
+        return f"{self.order.name} ended with {self.exit_code}; its last log lines:\n    no lines"
+
+
+class Launcher:
+    """Starts what can be ended by hand. ``is_slow``: nothing gets ready by itself. ``is_broken``: all fail."""
+
+    def __init__(self) -> None:
+        self.running: list[Process] = []
+        self.is_slow = False
+        self.is_broken = False
+        self.launched = 0
+
+    def takes(self, component: Component) -> bool:
+        return True
+
+    async def launch(self, order: Order) -> Process:
+        self.launched += 1
+        if self.is_broken:
+            raise ProcessError("it cannot be started", hint="try another one")
+        one = Process(order, processes.Identity(self.launched + 2**22, 1.0), is_slow=self.is_slow)
+        self.running.append(one)
+        return one
+
+    async def adopt(self, order: Order, identity: processes.Identity, endpoint: str) -> Process | None:
+        for one in self.running:
+            if one.identity == identity and one.exit_code is None:
+                return one
+        return None
+
+    async def close(self) -> None:
+        """Nothing helps it."""
+
+    @property
+    def alive(self) -> list[Process]:
+        return [one for one in self.running if one.exit_code is None]
+
+
+class World:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = DataDirectory(root / "home")
+        self.gateway = Gateway()
+        self.launcher = Launcher()
+        self.said: list[str] = []
+        self.home: Home
+        self.controller: Controller
+
+    async def start(self) -> int:
+        self.home = Home.claim(self.data)
+        self.controller = Controller(self.home, self.gateway, say=self.said.append, launchers=[self.launcher])
+        return await self.controller.start()
+
+    async def apply(self, **changes: object) -> list[Any]:
+        version = changes.pop("version", None)
+        values: dict[str, object] = {
+            "name": "iris",
+            "replicas": 1,
+            "more": "",
+            "uri": "m1",
+            "cpu": "1m",
+            **changes,
+        }
+        (self.root / str(values["uri"])).touch()
+        text = FILE.format(**values)
+        return await self.controller.apply([Source(text=text, base=str(self.root))], resource_version=version)  # type: ignore[arg-type]
+
+    def status(self, name: str = "iris") -> DeploymentStatus:
+        return self.controller.get(f"default/{name}").status
+
+    async def until(self, ask: Callable[[], object], *, seconds: float = 5.0) -> None:
+        async with asyncio.timeout(seconds):
+            while not ask():  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
+
+@pytest.fixture
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Callable[[World], Coroutine[Any, Any, None]]], None]:
+    monkeypatch.setattr(replica, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(lives, "PAUSES_SECONDS", (0.05,))
+    monkeypatch.setattr(lives, "FIRST_PAUSES_SECONDS", (0.05,))
+    monkeypatch.setattr(deploying, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(routing, "LONGEST_PAUSE_SECONDS", 0.1)
+
+    def start(story: Callable[[World], Coroutine[Any, Any, None]]) -> None:
+        async def main() -> None:
+            world = World(tmp_path)
+            await world.start()
+            try:
+                await story(world)
+                check(world.gateway.snapshots)
+            finally:
+                await world.controller.stop()
+                world.home.release()
+            assert world.launcher.alive == []
+            assert not any(world.data.run.iterdir())
+
+        asyncio.run(main())
+
+    return start
+
+
+def check(snapshots: list[Snapshot]) -> None:
+    """What must hold in everything the gateway was ever told."""
+    served: dict[str, set[str]] = {}
+    for snapshot in snapshots:
+        for one in snapshot.routed:
+            pools = {pool.name: pool for pool in one.pools}
+            shares = one.choices["predictor"][-1].shares
+            assert sum(share.weight for share in shares) == pytest.approx(100)
+            known = served.setdefault(one.deployment.key, set())
+            new = {share.pool for share in shares} - known
+            assert all(pools[name].endpoints for name in new), "a revision got calls before it was ready"
+            known |= new
+
+
+def test_a_deployment_is_routed_once_it_is_ready_and_not_before(run: Any) -> None:
+    async def story(world: World) -> None:
+        world.launcher.is_slow = True
+        (applied,) = await world.apply(replicas=2)
+        assert (applied.action, applied.key) == ("created", "default/iris")
+        await world.until(lambda: len(world.launcher.alive) == 2)
+        assert world.gateway.routed() is None
+        assert not world.status().is_ready
+        for one in world.launcher.alive:
+            one.is_up = True
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        await world.until(lambda: world.status().is_ready)
+        assert world.gateway.weights() == {"iris-00001": 100.0}
+        (again,) = await world.apply(replicas=2)
+        assert again.action == "unchanged"
+
+    run(story)
+
+
+def test_a_new_revision_takes_over_when_it_is_ready_and_then_the_old_one_goes(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply(replicas=2)
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        old = world.launcher.alive
+        world.launcher.is_slow = True
+        await world.apply(replicas=2, uri="m2")
+        await world.until(lambda: len(world.launcher.alive) == 4)
+        new = world.launcher.alive[2:]
+        new[0].is_up = True
+        await world.until(lambda: sum(one.phase == "Ready" for one in world.status().replicas) == 3)
+        assert world.gateway.weights() == {"iris-00001": 100.0}
+        assert world.status().condition("LatestReady").status == "Unknown"  # type: ignore[union-attr]
+        new[1].is_up = True
+        await world.until(lambda: world.gateway.weights() == {"iris-00002": 100.0})
+        await world.until(lambda: world.launcher.alive == new)
+        assert all(one.exit_code == 0 for one in old)
+        await world.until(lambda: world.status().is_ready)
+
+    run(story)
+
+
+def test_a_new_revision_that_cannot_start_leaves_the_old_one_serving_and_says_why(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply()
+        await world.until(lambda: world.gateway.endpoints() == 1)
+        world.launcher.is_broken = True
+        await world.apply(uri="m2")
+        await world.until(lambda: any(one.phase == "CrashLoopBackOff" for one in world.status().replicas))
+        assert world.gateway.weights() == {"iris-00001": 100.0}
+        ready = world.status().condition("Ready")
+        assert ready is not None
+        assert (ready.status, ready.reason, ready.hint) == ("False", "StartFailed", "try another one")
+        # Back to what served: at once, with no new revision.
+        await world.apply()
+        await world.until(lambda: world.status().is_ready)
+        assert world.status().latest == {"main": "iris-00001"}
+        await world.until(lambda: len(world.status().replicas) == 1)
+
+    run(story)
+
+
+def test_a_canary_is_split_pinned_and_promoted(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply()
+        await world.until(lambda: world.gateway.weights() == {"iris-00001": 100.0})
+        await world.apply(uri="m2", more="canaryTrafficPercent: 20")
+        await world.until(lambda: world.gateway.weights() == {"iris-00001": 80.0, "iris-00002": 20.0})
+        assert set(world.gateway.routed().tags) == {"canary", "latest", "prev"}  # type: ignore[union-attr]
+        await world.apply(uri="m2", more="canaryTrafficPercent: 0")
+        await world.until(lambda: world.gateway.weights() == {"iris-00001": 100.0})
+        assert await world.controller.rollout("default/iris", "promote", None) == "iris-00002 gets all calls"
+        await world.until(lambda: world.gateway.weights() == {"iris-00002": 100.0})
+        await world.until(lambda: len(world.launcher.alive) == 1)
+        sentence = await world.controller.rollout("default/iris", "undo", None)
+        assert sentence == "default/iris goes back to what iris-00001 was"
+        await world.until(
+            lambda: len(world.gateway.weights()) == 1 and "iris-00002" not in world.gateway.weights()
+        )
+        with pytest.raises(CallError, match="no rollout in progress"):
+            await world.controller.rollout("default/iris", "pause", None)
+
+    run(story)
+
+
+def test_a_replica_that_dies_leaves_the_endpoints_and_comes_back(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply(replicas=2)
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        world.launcher.alive[0].end(-9)
+        await world.until(lambda: world.gateway.endpoints() == 1)
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        assert any("is ready again" in line for line in world.said)
+        assert [one.restarts for one in world.status().replicas].count(1) == 1
+
+    run(story)
+
+
+def test_replicas_are_not_ended_before_the_gateway_knows(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply(replicas=3)
+        await world.until(lambda: world.gateway.endpoints() == 3)
+        world.gateway.failures = 3
+        await world.controller.scale("default/iris", "predictor", 1, 1)
+        await world.until(lambda: world.gateway.failures < 3)
+        assert len(world.launcher.alive) == 3
+        await world.until(lambda: len(world.launcher.alive) == 1)
+        assert world.gateway.failures == 0
+        assert world.gateway.endpoints() == 1
+        assert "the gateway has been told" in world.said
+
+    run(story)
+
+
+def test_deleting_while_it_starts_ends_everything_and_numbers_begin_again(run: Any) -> None:
+    async def story(world: World) -> None:
+        world.launcher.is_slow = True
+        await world.apply(replicas=3)
+        await world.until(lambda: len(world.launcher.alive) >= 2)
+        await world.controller.delete("default/iris")
+        with pytest.raises(NoSuchDeployment):
+            world.controller.get("default/iris")
+        await world.until(lambda: not world.controller.deployings)
+        assert world.launcher.alive == []
+        world.launcher.is_slow = False
+        await world.apply()
+        await world.until(lambda: world.gateway.weights() == {"iris-00001": 100.0})
+
+    run(story)
+
+
+def test_applying_again_while_it_is_deleted_serves_it(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply(replicas=2)
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        await world.controller.delete("default/iris")
+        await world.apply(replicas=2)
+        await world.until(lambda: world.gateway.endpoints() == 2 and len(world.launcher.alive) == 2)
+        await world.until(lambda: world.status().is_ready)
+
+    run(story)
+
+
+def test_a_controller_that_comes_after_another_adopts_what_runs(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply(replicas=2)
+        await world.apply(name="other")
+        await world.until(lambda: world.gateway.endpoints() == 2 and world.gateway.endpoints("other") == 1)
+        before = world.launcher.alive
+        await world.controller.let_go()
+        world.home.release()
+        before[0].end(-9)
+        launched = world.launcher.launched
+        told = len(world.gateway.snapshots)
+        assert await world.start() == 2
+        # The first thing the new one says is already right: nobody who can serve is left out.
+        assert world.gateway.snapshots[told].routed[0].deployment.name == "iris"
+        assert sum(len(pool.endpoints) for one in world.gateway.snapshots[told].routed for pool in one.pools) == 2
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        assert world.launcher.launched == launched + 1
+        await world.until(lambda: world.status().is_ready and world.status("other").is_ready)
+
+    run(story)
+
+
+def test_what_does_not_fit_on_the_machine_waits_and_the_others_run(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply(name="big", cpu="100000")
+        await world.apply()
+        await world.until(lambda: world.gateway.endpoints() == 1)
+        await world.until(lambda: world.status("big").condition("Ready").reason == "Unschedulable")  # type: ignore[union-attr]
+        assert "cores" in world.status("big").condition("Ready").message  # type: ignore[union-attr]
+        await world.apply(name="big")
+        await world.until(lambda: world.gateway.endpoints("big") == 1)
+
+    run(story)
+
+
+def test_a_model_that_is_not_there_is_told_and_fetched_when_it_is(run: Any, tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        text = FILE.format(name="iris", replicas=1, more="", uri="late", cpu="1m")
+        await world.controller.apply([Source(text=text, base=str(tmp_path))])
+        await world.until(lambda: world.status().condition("Ready").reason == "FetchFailed")  # type: ignore[union-attr]
+        (tmp_path / "late").touch()
+        await world.until(lambda: world.gateway.endpoints() == 1)
+
+    run(story)
+
+
+def test_a_writer_that_names_an_old_version_is_told(run: Any) -> None:
+    async def story(world: World) -> None:
+        (first,) = await world.apply()
+        await world.until(lambda: world.status().is_ready)
+        await world.apply(uri="m2", version=first.resource_version)
+        with pytest.raises(Conflict):
+            await world.apply(uri="m3", version=first.resource_version)
+        with pytest.raises(Conflict):
+            await world.controller.delete("default/iris", resource_version=first.resource_version)
+        # The version of what was shown last is good, though only the status has changed since.
+        await world.until(lambda: world.gateway.weights() == {"iris-00002": 100.0})
+        seen = world.controller.get("default/iris").metadata.resource_version
+        await world.controller.delete("default/iris", resource_version=seen)
+
+    run(story)
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(run: Any, tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        text = FILE.format(name="iris", replicas=2, more="", uri="m1", cpu="1m")
+        (applied,) = await world.controller.apply([Source(text=text, base=str(tmp_path))], dry_run=True)
+        assert applied.action == "created"
+        assert applied.effects[0].startswith("it would be started: 2 replicas of its predictor")
+        assert world.controller.objects() == ([], 0)
+
+    run(story)
+
+
+def test_a_mistake_in_one_source_changes_nothing(run: Any, tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        good = FILE.format(name="iris", replicas=1, more="", uri="m1", cpu="1m")
+        with pytest.raises(SpecError):
+            await world.controller.apply([Source(text=good), Source(text=good.replace("predictor", "predicter"))])
+        assert world.controller.objects() == ([], 0)
+
+    run(story)
+
+
+def test_whoever_watches_sees_every_change_in_order(run: Any) -> None:
+    async def story(world: World) -> None:
+        seen: list[tuple[str, int, bool]] = []
+
+        async def watch(changes: AsyncIterator[Any]) -> None:
+            async for change in changes:
+                version = change.object.metadata.resource_version
+                seen.append((change.type, version, change.object.status.is_ready))
+
+        watcher = asyncio.create_task(watch(world.controller.watch(None)))
+        await asyncio.sleep(0)
+        await world.apply()
+        await world.until(lambda: seen and seen[-1][2])
+        await world.controller.delete("default/iris")
+        await world.until(lambda: seen[-1][0] == "DELETED")
+        assert seen[0][0] == "ADDED"
+        versions = [version for _, version, _ in seen]
+        assert versions == sorted(set(versions))
+        watcher.cancel()
+        with pytest.raises(Expired):
+            await anext(world.controller.watch(10**6))
+
+    run(story)
+
+
+def test_logs_are_of_the_replicas_there_are(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply()
+        await world.until(lambda: world.status().is_ready)
+        (one,) = world.status().replicas
+        Path(one.log_file).write_text("first\nsecond\n")
+        found = [pair async for pair in world.controller.logs("default/iris", lines=1)]
+        assert found == [(one.name, "second")]
+        with pytest.raises(CallError, match="no replica r99"):
+            [pair async for pair in world.controller.logs("default/iris", replica="r99")]
+
+    run(story)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_happens_in_whatever_order_it_ends_as_desired(run: Any, seed: int) -> None:
+    async def story(world: World) -> None:
+        chance = random.Random(seed)
+        for _ in range(40):
+            action = chance.choice(("apply", "apply", "scale", "die", "die", "fail", "delete", "wait", "canary"))
+            if action == "apply":
+                await world.apply(uri=f"m{chance.randrange(4)}", replicas=chance.randrange(1, 4))
+            elif action == "canary":
+                await world.apply(
+                    uri=f"m{chance.randrange(4)}", more=f"canaryTrafficPercent: {chance.randrange(101)}"
+                )
+            elif action == "scale" and world.controller.objects()[0]:
+                await world.controller.scale("default/iris", "predictor", chance.randrange(1, 4), None)
+            elif action == "die" and world.launcher.alive:
+                chance.choice(world.launcher.alive).end(-9)
+            elif action == "fail":
+                world.gateway.failures = chance.randrange(3)
+            elif action == "delete" and chance.random() < 0.3 and world.controller.objects()[0]:
+                await world.controller.delete("default/iris")
+            await asyncio.sleep(chance.random() * 0.02)
+        await world.apply(uri="last", replicas=2)
+        await world.until(lambda: world.status().is_ready and len(world.launcher.alive) == 2, seconds=15)
+        assert len(world.gateway.weights()) == 1
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        await world.until(lambda: len(world.controller.store.replicas()) == 2)
+
+    run(story)
+
+
+def test_stopping_while_the_gateway_cannot_be_told_ends_everything(run: Any) -> None:
+    async def story(world: World) -> None:
+        await world.apply(replicas=3)
+        await world.until(lambda: world.gateway.endpoints() == 3)
+        world.gateway.failures = 10**6
+        await world.controller.scale("default/iris", "predictor", 1, 1)
+        await world.until(lambda: world.gateway.failures < 10**6)
+
+    run(story)
