@@ -12,7 +12,7 @@ import pytest
 from tiffin.errors import CallError
 from tiffin.gateway.router import PoolSample
 from tiffin.kits import spool
-from tiffin.local import judging
+from tiffin.local import cases
 from tiffin.local.judging import Judge
 from tiffin.local.seams import Contest, Ruling
 from tiffin.plan.revision import Revision
@@ -135,6 +135,8 @@ def test_a_bad_candidate_is_rolled_back_with_evidence_also_by_the_next_controlle
         (failing, *_) = [gate for gate in report["rollout"]["gates"] if gate["outcome"] == "fail"]
         assert failing["evidence"] > 1 / failing["bound"]
         assert failing["canary"]["low"] > failing["stable"]["high"]
+        # Nobody looks again at what is over, also not the next controller.
+        assert Judge(tmp_path).report(KEY)["rollout"] == report["rollout"]
 
     asyncio.run(story())
 
@@ -282,7 +284,7 @@ def test_a_candidate_that_was_promoted_is_what_a_shadow_is_compared_with(tmp_pat
 
 
 def test_more_calls_than_can_be_compared_halve_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "MOST_A_LOOK", 16)
+    monkeypatch.setattr(cases, "MOST_A_LOOK", 16)
 
     async def story() -> None:
         spec = deployment(variants=(Variant(name="next", components=(PREDICTOR,), mirror_percent=50.0),))
