@@ -5,8 +5,8 @@
                                │              └──> routing ──> gateway
                                └── ticking: measures; asks the decider and the judge
 
-``home`` is what a controller owns on disk and what a killed one left; ``up`` is ``tiffin up`` without its command
-line; ``parts`` is what a controller is made of here; ``api`` is how it is asked. Where others plug in is ``seams``:
+``home`` is what a controller owns on disk and what a killed one left; ``up`` is ``tiffin up`` without its
+command line; ``parts`` is what a controller is made of here; ``api`` is how it is asked. Where others plug in is ``seams``:
 ``launching``, ``zygotes`` and ``containers`` start replicas, ``activator`` holds calls, ``judging`` judges.
 User code is never imported here: services are described, and replicas run, in processes of their own.
 """

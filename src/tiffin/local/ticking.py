@@ -28,6 +28,9 @@ TICK_SECONDS = 1.0
 LOGS_EVERY = 5
 """Ticks between looks at the sizes of logs."""
 
+WORKERS_EVERY = 10
+"""Ticks between looks for the workers of replicas, which means to look at every process there is."""
+
 
 class Fixed:
     """The decider that never changes its mind: as many replicas as there must be, and one at least."""
@@ -50,6 +53,8 @@ class Ticking:
         self._samples: Mapping[str, PoolSample] = {}
         self._before: tuple[float, Mapping[str, PoolSample]] = (0.0, {})
         self._processes: dict[int, psutil.Process] = {}
+        self._workers: dict[int, list[psutil.Process]] = {}
+        self._ticks = 0
         self._uses: dict[str, tuple[float | None, int | None]] = {}
 
     async def run(self) -> None:
@@ -228,29 +233,36 @@ class Ticking:
 
     def _measure(self) -> None:
         """Cores and bytes of each replica with the workers it forked."""
+        self._ticks += 1
         seen: dict[int, psutil.Process] = {}
+        workers: dict[int, list[psutil.Process]] = {}
         uses: dict[str, tuple[float | None, int | None]] = {}
         for one in self._controller.deployings.values():
             for replica in one.replicas.values():
                 if replica.running is not None:
-                    uses[replica.id] = self._use_of(replica.running.identity, seen)
-        self._processes, self._uses = seen, uses
+                    identity = replica.running.identity
+                    uses[replica.id] = self._use_of(identity, seen)
+                    workers[identity.pid] = self._workers.get(identity.pid, [])
+        self._processes, self._uses, self._workers = seen, uses, workers
 
     def _use_of(
         self, identity: processes.Identity, seen: dict[int, psutil.Process]
     ) -> tuple[float | None, int | None]:
         cpu, memory = 0.0, 0
         try:
-            first = self._processes.get(identity.pid) or psutil.Process(identity.pid)
             if processes.find(identity) is None:
                 return None, None
-            for process in (first, *first.children(recursive=True)):
+            first = self._processes.get(identity.pid) or psutil.Process(identity.pid)
+            if identity.pid not in self._workers or self._ticks % WORKERS_EVERY == 0:
+                self._workers[identity.pid] = first.children(recursive=True)
+            for process in (first, *self._workers[identity.pid]):
                 known = self._processes.get(process.pid, process)
                 seen[process.pid] = known
                 # The first answer of a process is 0: it is measured between two questions.
                 cpu += known.cpu_percent(None) / 100
                 memory += known.memory_info().rss
         except psutil.Error:
+            self._workers.pop(identity.pid, None)
             return None, None
         return cpu, memory
 

@@ -17,7 +17,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     ``problem`` is with the deployment as it was written; ``gateway`` is why the gateway was not told. ``idle``
     are revisions that can serve without a replica; ``preparing`` are those whose artefacts are on their way.
     ``spread`` is what the gateway was told last, and ``is_told`` whether that is what it should know.
-    ``is_observed`` says that this is about the newest spec. ``wanted`` counts replicas by revision and component; ``problems`` are with a whole revision, by number.
+    ``is_observed`` says that this is about the newest spec. ``wanted`` counts replicas by revision and
+    component; ``problems`` are with a whole revision, by number.
     """
 
     aims: dict[str, Aim]
