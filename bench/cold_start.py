@@ -107,7 +107,7 @@ async def measure(root: Path, model: Path, *, is_warm: bool, rounds: int) -> lis
                 raise SystemExit(f"a cold call was answered {status}")
             (replica,) = iris.replicas.values()
             phases = replica.record.start_seconds
-            found.append((seconds, sum(phases[name] for name in ("import", "load", "warm-up"))))
+            found.append((seconds, sum(phases[name] for name in phases.keys() - {"fetch"})))
     finally:
         await controller.stop()
         home.release()

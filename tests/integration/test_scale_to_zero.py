@@ -159,7 +159,7 @@ def test_from_zero_every_call_is_answered(root: Path, iris_model: Path) -> None:
             # Alone on a machine it takes a third of this; what it starts has imported all it needs.
             assert seconds < 1.5
             phases = next(iter(made.iris.replicas.values())).record.start_seconds
-            assert set(phases) == {"fetch", "import", "load", "warm-up"}
+            assert set(phases) == {"fetch", "fork", "import", "load", "warm-up"}
 
             await made.until_zero()
             large = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * 240_000}).encode()

@@ -102,7 +102,7 @@ def test_a_fork_is_a_replica_like_any_other_and_far_sooner_ready(home: Path, iri
             await ready(second)
             # Without: two seconds of imports.
             assert time.monotonic() - began < 1.0
-            assert set(second.start_seconds) == {"import", "load", "warm-up"}
+            assert set(second.start_seconds) == {"fork", "import", "load", "warm-up"}
             assert sum(second.start_seconds.values()) < 1.0
             assert predict(first) == predict(second) == {"predictions": [0]}
             # Each has its own session, log and variables; what keeps the warm process quiet is not theirs.

@@ -88,6 +88,7 @@ class Zygotes:
         format = _format(order)
         if not format or format in self._unfit or any(name.startswith(EARLY) for name in order.environment):
             return await self._plain.launch(order)
+        began = time.monotonic()
         for _ in range(2):  # It may have died since the last replica: then once more, with another one.
             try:
                 zygote = await self._zygote(format)
@@ -96,7 +97,9 @@ class Zygotes:
                 self._unfit.add(format)
                 break
             try:
-                return await zygote.fork(order)
+                running = await zygote.fork(order)
+                running.fork_seconds = time.monotonic() - began
+                return running
             except (TiffinError, OSError, TimeoutError) as error:
                 log.warning("%s could not be forked: %s", order.name, error)
         return await self._plain.launch(order)
@@ -171,7 +174,7 @@ class Zygote:
         """Whether it can fork."""
         return not self._listening.done() and self._child.exit_code is None
 
-    async def fork(self, order: Order) -> ProcessRunning:
+    async def fork(self, order: Order) -> ForkRunning:
         """A new replica; raises ProcessError, OSError or TimeoutError."""
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         file = str(order.file)
@@ -284,16 +287,21 @@ class Forked(processes.Adopted):
 
 
 class ForkRunning(ProcessRunning):
-    """A forked replica, which says itself when it is ready."""
+    """A forked replica, which says itself when it is ready.
+
+    ``fork_seconds``: until it was forked; of a first replica, that is mostly the start of the warm process.
+    """
 
     def __init__(self, process: Forked, endpoint: str) -> None:
         super().__init__(process, endpoint)
         self._forked = process
+        self.fork_seconds = 0.0
 
     @property
     def start_seconds(self) -> Mapping[str, float]:
         """As it measured them."""
-        return self._forked.start_seconds
+        measured = self._forked.start_seconds
+        return {"fork": round(self.fork_seconds, 4), **measured} if measured else {}
 
     async def is_ready(self) -> bool:
         if not self._forked.said_ready.is_set():
