@@ -402,6 +402,8 @@ def test_an_error_reaches_the_caller_as_the_class_it_was(running: Running) -> No
         ("POST", "/v1/apply", b'{"sources":[{"path":"/a","text":"b"}]}', 400),
         ("POST", "/v1/apply", b'{"sources":[{"text":"a"}],"dryrun":true}', 400),
         ("POST", "/v1/apply", b'{"sources":[{"text":"\\ud800"}]}', 400),
+        ("POST", "/v1/apply", b'{"sources":[{"text":"a"}],"domain":"a b"}', 400),
+        ("POST", "/v1/apply", b'{"sources":[{"text":"a"}],"managedBy":"me"}', 400),
         ("POST", "/v1/apply", b'{"sources":[{"path":"/\\u0000"}]}', 422),
         ("POST", "/v1/apply", b'{"sources":[{"path":"/no/such.yaml"}]}', 422),
         ("POST", "/v1/apply", b'{"sources":' + b"[" * 5000, 400),
@@ -609,7 +611,14 @@ def test_the_other_operations_reach_the_platform(running: Running) -> None:
     assert ask.rollout("default/iris", "undo", to=3) == "undo default/iris 3"
     said = ask.scale("default/iris", minimum=1, maximum=4)
     assert said == "the predictor of default/iris has at least 1 and at most 4 replicas now"
-    assert running.platform.scaled == [("default/iris", "predictor", 1, 4)]
+    assert "has 2 replicas now" in ask.scale("default/iris", replicas=2)
+    said = ask.scale("default/iris", replicas=0)
+    assert said == "the predictor of default/iris has no replica while nobody calls"
+    assert running.platform.scaled == [
+        ("default/iris", "predictor", 1, 4),
+        ("default/iris", "predictor", 2, 2),
+        ("default/iris", "predictor", 0, None),
+    ]
     assert [(one.name, one.serves) for one in ask.revisions("default/iris")] == [
         ("iris-00001", {"predictor": "model.joblib"}),
         ("iris-00002", {"predictor": "model.joblib"}),

@@ -14,6 +14,9 @@ import psutil
 import pytest
 import yaml
 
+from tiffin.client import Client, Place
+from tiffin.plan.objects import Source
+
 pytestmark = pytest.mark.slow
 
 ISVC = """
@@ -297,3 +300,26 @@ def test_the_doctor_looks_at_everything(home: Home) -> None:
     found = {one["check"]: one["level"] for one in json.loads(home.run("doctor", "--json").stdout)}
     assert set(found) >= {"python", "envoy", "aiohttp", "formats", "home", "disk", "controller", "port", "memory"}
     assert (found["envoy"], found["controller"]) == ("ok", "ok")
+
+
+def test_a_watch_of_a_real_controller_goes_up_one_by_one_and_ends_as_the_list_says(home: Home) -> None:
+    client = Client(Place(unix=home.root / "home" / "api.sock"))
+    since = client.list().resource_version
+    watch = client.watch(since)
+    source = Source(path=str(home.file("seen")))
+    client.apply([source])
+    versions = [since]
+    last = None
+    for change in watch:
+        if change.object.metadata.name != "seen":
+            continue
+        if change.type == "DELETED":
+            break
+        versions.append(change.object.metadata.resource_version)
+        last = change.object
+        if last.status.is_ready:
+            client.delete("default/seen")
+    assert versions == sorted(set(versions))
+    assert last is not None
+    assert last.spec.name == "seen"
+    assert "default/seen" not in [item.spec.key for item in client.list().items]

@@ -14,6 +14,7 @@ from tiffin.cli import output
 from tiffin.cli.frame import CouldNotStart
 from tiffin.errors import PlatformError, SpecError
 from tiffin.kits import paths
+from tiffin.kits.names import is_domain
 from tiffin.local import up as local
 
 
@@ -43,6 +44,10 @@ def up(
     Reads KServe, Seldon, BentoML and Tiffin files, directories of them, and saved models: these end with this
     command. What `tiffin apply` made desired runs too, and is started again by the next `tiffin up`.
     """
+    if not is_domain(domain):
+        raise SpecError(
+            f"expected the end of host names, found {domain!r}", at="--domain", hint="for example a.com"
+        )
     given = [Path(os.path.abspath(file)) for file in files or ()]
     for file, path in zip(files or (), given, strict=True):
         if not path.exists():

@@ -166,10 +166,16 @@ class Client:
         return self._post(_path(key, "rollout"), wanted, objects.Done).message
 
     def scale(
-        self, key: str, *, component: str = "", minimum: int | None = None, maximum: int | None = None
+        self,
+        key: str,
+        *,
+        component: str = "",
+        replicas: int | None = None,
+        minimum: int | None = None,
+        maximum: int | None = None,
     ) -> str:
         """Change how many replicas there may be; what was done, as a sentence."""
-        wanted = objects.ScaleRequest(component=component, min=minimum, max=maximum)
+        wanted = objects.ScaleRequest(component=component, replicas=replicas, min=minimum, max=maximum)
         return self._post(_path(key, "scale"), wanted, objects.Done).message
 
     def report(self, key: str) -> dict[str, Any]:

@@ -7,6 +7,14 @@ import re
 _WORD_BEGINS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
+_DOMAIN = re.compile(r"(?=.{1,200}$)[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*")
+
+
+def is_domain(text: str) -> bool:
+    """Whether host names can end in it: ``example.com``, ``localhost``."""
+    return _DOMAIN.fullmatch(text) is not None
+
+
 def snake_case(name: str, otherwise: str) -> str:
     """``IrisClassifier`` as ``iris_classifier``, at most 63 characters; ``otherwise`` when nothing is left.
 

@@ -152,7 +152,7 @@ class Store:
         """
         with self._transaction() as db:
             before = self._find(deployment.key)
-            _check(deployment.key, before, expected)
+            _check(deployment.key, before, expected, self.version)
             equal = before is not None and is_equal(before.deployment, deployment)
             if before is not None and equal and (before.managed_by, before.problem) == (managed_by, problem):
                 return before
@@ -202,7 +202,7 @@ class Store:
             before = self._find(key)
             if before is None:
                 raise no_such(key)
-            _check(key, before, expected)
+            _check(key, before, expected, self.version)
             db.execute("DELETE FROM deployments WHERE key=?", (key,))
             return self._next("version")
 
@@ -438,11 +438,12 @@ def no_such(key: str) -> NoSuchDeployment:
     return NoSuchDeployment(f"there is no deployment {key}", hint="`tiffin get` lists those there are")
 
 
-def _check(key: str, before: Stored | None, expected: int | None) -> None:
+def _check(key: str, before: Stored | None, expected: int | None, newest: int) -> None:
     if expected is None:
         return
     version = 0 if before is None else before.version
-    if version > expected or (before is None and expected):
+    # A version that is not reached yet was seen in another store.
+    if version > expected or (before is None and expected) or expected > newest:
         what = f"is of version {version}" if before else "is gone"
         raise Conflict(
             f"{key} was changed by somebody else: expected version {expected}, and it {what}",

@@ -1,7 +1,7 @@
 import pytest
 
 from tiffin.bundle import reference
-from tiffin.kits.names import snake_case
+from tiffin.kits.names import is_domain, snake_case
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,13 @@ def test_class_names_become_snake_case(name: str, expected: str) -> None:
 def test_a_class_lends_its_name(text, name):
     assert snake_case(text, "bundle") == name
     assert reference.parse(name).name == name
+
+
+@pytest.mark.parametrize("text", ["example.com", "localhost", "a-b.c1", "10.0.0.1.nip.io"])
+def test_host_names_can_end_in_it(text: str) -> None:
+    assert is_domain(text)
+
+
+@pytest.mark.parametrize("text", ["", ".com", "a..b", "a b", "a/b", "A.com", "-a", "a\n", "x" * 64, "é.com", "\0"])
+def test_host_names_cannot_end_in_it(text: str) -> None:
+    assert not is_domain(text)

@@ -37,6 +37,17 @@ def store(path: Path) -> Iterator[Store]:
     made.close()
 
 
+def test_a_version_that_was_not_reached_yet_is_a_conflict(store: Store) -> None:
+    version = store.put(made(), {}).version
+    with pytest.raises(Conflict, match=f"expected version {version + 5}"):
+        store.put(made(uri="n"), {}, expected=version + 5)
+    with pytest.raises(Conflict):
+        store.delete("default/iris", expected=version + 5)
+    store.bump()
+    # A version that only a change of its status made is as good as the one before.
+    assert store.put(made(uri="n"), {}, expected=version + 1).version == version + 2
+
+
 def test_what_was_written_is_there_after_the_file_is_opened_again(path: Path) -> None:
     first = Store(path)
     put = first.put(made(), {"kind": "x"}, managed_by="up", problem=Problematic("spec", "no", "do"))

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from tiffin.errors import DecodeError, NoSuchDeployment, TooLarge
+from tiffin.kits.names import is_domain
 
 MAX_BODY_BYTES = 8_388_608
 """A file of the largest size that is read (1 MiB) fits, even when JSON escapes every byte of it."""
@@ -85,6 +86,13 @@ def document(data: bytes) -> str:
     text = data.decode("utf-8-sig")
     if not text.strip():
         raise DecodeError("expected a document, found an empty body")
+    return text
+
+
+def domain(text: str) -> str:
+    """What host names are to end in; empty stays empty."""
+    if text and not is_domain(text):
+        raise DecodeError(f"expected the end of host names, found {text[:80]!a}", at="domain")
     return text
 
 

@@ -106,6 +106,8 @@ class Handlers:
         wanted = await requests.decoded(request, objects.ApplyRequest)
         if not wanted.sources:
             raise DecodeError("expected at least one source, found none", at="sources")
+        if wanted.managed_by not in ("", "up"):
+            raise DecodeError(f"expected up or nothing, found {wanted.managed_by[:40]!a}", at="managedBy")
         for index, source in enumerate(wanted.sources):
             _check(source, f"sources[{index}]")
         done = await self._write(
@@ -114,7 +116,7 @@ class Handlers:
                 dry_run=wanted.dry_run,
                 managed_by=wanted.managed_by,
                 trust=wanted.trust,
-                domain=wanted.domain or routes.DOMAIN,
+                domain=requests.domain(wanted.domain) or routes.DOMAIN,
                 resource_version=None if wanted.force else wanted.resource_version,
             )
         )
@@ -176,7 +178,8 @@ class Handlers:
         if wanted.replicas is not None:
             if (least, most) != (None, None):
                 raise DecodeError("expected either replicas, or min and max")
-            least = most = wanted.replicas
+            # None while nobody calls: at most 0 would be no limit.
+            least, most = wanted.replicas, wanted.replicas or None
         if least is None and most is None:
             raise DecodeError("expected replicas, min or max")
         for name, value in (("min", least), ("max", most)):
@@ -340,7 +343,9 @@ def _served(source: ModelSource | ServiceSource | ClassSource | ContainerSource)
 
 
 def _bounds(least: int | None, most: int | None) -> str:
-    if least == most:
+    if least == 0 and most is None:
+        return "no replica while nobody calls"
+    if least == most and least:
         return f"{least} replica{'s' * (least != 1)} now"
     parts = [f"at least {least}"] if least is not None else []
     if most is not None:
