@@ -107,6 +107,14 @@ def test_a_replica_within_its_limit_lives_and_stops_as_usual(tmp_path: Path) -> 
     assert "OOMKilled" not in asyncio.run(check())
 
 
+def test_groups_that_a_killed_controller_left_are_removed(tmp_path: Path) -> None:
+    left = Group.make("left-behind", 64 << 20)
+    if left is None:
+        pytest.skip("no control group may be made here: run as root, or in a delegated group with memory")
+    limits.sweep()
+    assert not left.path.exists()
+
+
 def test_without_a_limit_nothing_is_looked_after(tmp_path: Path) -> None:
     async def check() -> None:
         one = order(tmp_path, 0)

@@ -105,6 +105,14 @@ class Group:
         return True
 
 
+def sweep() -> None:
+    """Remove groups of replicas that have gone; one with somebody in it stays."""
+    for parent, _ in _parents():
+        for path in parent.glob("tiffin-*"):
+            with contextlib.suppress(OSError):
+                path.rmdir()
+
+
 def _parents() -> list[tuple[Path, bool]]:
     """The groups this process is in that could have groups below them: with a memory controller."""
     found = []
@@ -262,6 +270,7 @@ class Limited:
 
     def __init__(self, inner: Launcher) -> None:
         self._inner = inner
+        self._has_swept = False
 
     def takes(self, component: Component) -> bool:
         return self._inner.takes(component)
@@ -277,6 +286,10 @@ class Limited:
         most = order.spec.component.resources.memory_limit_bytes
         if not most:
             return running
+        if not self._has_swept:
+            # What a controller that was killed left.
+            self._has_swept = True
+            sweep()
         name = hashlib.sha256(os.fsencode(order.file)).hexdigest()[:12]
         group = Group.make(f"{order.file.stem}-{name}", most)
         if group is not None and not group.add(running.identity.pid):
