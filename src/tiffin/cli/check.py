@@ -24,7 +24,10 @@ def check(
     read = [deployment for path in files for deployment in dialects.read(path, domain=domain)]
     deployments, shared = dialects.combine(read)
     if as_json:
-        output.data({"deployments": deployments, "warnings": _warnings(deployments, shared)})
+        from tiffin.local.api.hiding import hidden
+
+        shown = [hidden(deployment) for deployment in deployments]
+        output.data({"deployments": shown, "warnings": _warnings(deployments, shared)})
         return
     for deployment in deployments:
         print(_text(deployment))

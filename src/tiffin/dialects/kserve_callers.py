@@ -75,7 +75,8 @@ def _program(fields: Fields, name: str, extension: Extension, context: Context) 
     wanted = kserve_containers.usual_arguments(context, extension.concurrency)
     container = kserve_containers.with_arguments(container, wanted)
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
-    return extension.component(name, source, environment, container.resources, calls="predictor")
+    secrets = container.secret_variables
+    return extension.component(name, source, environment, container.resources, calls="predictor", secrets=secrets)
 
 
 def _art(art: Fields, component: Fields, extension: Extension, context: Context) -> Component:
@@ -96,4 +97,7 @@ def _art(art: Fields, component: Fields, extension: Extension, context: Context)
     container = kserve_containers.with_arguments(kserve_containers.calling_predictor(container, context), wanted)
     credentials = kserve_credentials.of_account(component, context)
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
-    return extension.component("explainer", source, environment, container.resources, calls="predictor")
+    secrets = container.secret_variables
+    return extension.component(
+        "explainer", source, environment, container.resources, calls="predictor", secrets=secrets
+    )

@@ -29,6 +29,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
         *,
         calls: str = "",
         workers: int = 1,
+        secrets: tuple[str, ...] = (),
     ) -> Component:
         return Component(
             name=name,
@@ -41,6 +42,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
             resources=resources,
             batching=self.batching,
             environment=environment,
+            secret_variables=tuple(name for name in secrets if name in environment),
             logger=self.logger,
         )
 

@@ -152,6 +152,7 @@ def merged(runtime: Container, own: Container) -> Container:
         command=own.command or runtime.command,
         arguments=runtime.arguments + own.arguments,
         environment=runtime.environment | own.environment,
+        secret_variables=tuple(dict.fromkeys(runtime.secret_variables + own.secret_variables)),
         ports=tuple(dict.fromkeys(runtime.ports + own.ports)),
         ready_path=own.ready_path or runtime.ready_path,
         resources=_both(runtime.resources, own.resources),

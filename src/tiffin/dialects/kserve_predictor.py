@@ -201,7 +201,8 @@ def _loaded(
     resources = kubernetes.resources(fields)
     fields.ignore(("image", "runtimeVersion"), "has no effect: Tiffin loads the model itself")
     fields.ignore([name for name in kubernetes.CONTAINER_FIELDS if name != "args"], NO_EFFECT)
-    return extension.component("predictor", source, environment, resources, workers=workers)
+    secrets = kubernetes.secret_variables(fields)
+    return extension.component("predictor", source, environment, resources, workers=workers, secrets=secrets)
 
 
 def _check_onnx(fields: Fields, uri: str) -> None:
@@ -257,7 +258,8 @@ def _contained(
     if not container.image:
         raise fields.error("image", f"the runtime {runtime.name} names no image")
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
-    return extension.component("predictor", source, environment, container.resources)
+    secrets = container.secret_variables
+    return extension.component("predictor", source, environment, container.resources, secrets=secrets)
 
 
 # ---- containers
@@ -274,7 +276,8 @@ def _custom(
         raise fields.error("env", message)
     container, artefacts, credentials = stored(fields, container, component, context)
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
-    found = extension.component("predictor", source, environment, container.resources)
+    secrets = container.secret_variables
+    found = extension.component("predictor", source, environment, container.resources, secrets=secrets)
     return found, "open-inference" if protocol == "v2" else "kserve-v1"
 
 
@@ -304,4 +307,7 @@ def _collocated(fields: Fields, extension: Extension, context: Context) -> Compo
     container = kserve_containers.with_arguments(container, wanted)
     source, environment = kserve_containers.source(container, context, {}, {})
     plain = msgspec.structs.replace(extension, logger=None, batching=Batching())
-    return plain.component("transformer", source, environment, container.resources, calls="predictor")
+    secrets = container.secret_variables
+    return plain.component(
+        "transformer", source, environment, container.resources, calls="predictor", secrets=secrets
+    )

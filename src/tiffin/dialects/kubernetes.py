@@ -87,6 +87,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     command: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: dict[str, str] = {}
+    secret_variables: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
     ready_path: str = ""
     resources: Resources = Resources()
@@ -100,6 +101,7 @@ def container(fields: Fields, namespace: str = "default", objects: Objects | Non
         command=fields.texts("command"),
         arguments=fields.texts("args"),
         environment=environment(fields, namespace=namespace, objects=objects),
+        secret_variables=secret_variables(fields),
         ports=_ports(fields),
         ready_path=_ready_path(fields),
         resources=resources(fields),
@@ -162,6 +164,18 @@ def environment(
             continue
         found[variable] = expand(value, found)
     return found
+
+
+def secret_variables(container: Fields, name: str = "env") -> tuple[str, ...]:
+    """The variables of ``env[]`` that are read from a secret, or are made of such variables."""
+    found: list[str] = []
+    for entry in container.mappings(name):
+        source, value = entry.raw("valueFrom"), entry.text("value")
+        entry.accept("name")
+        is_secret = isinstance(source, dict) and source.get("secretKeyRef") is not None
+        if is_secret or any(f"$({known})" in value for known in found):
+            found.append(entry.text("name"))
+    return tuple(found)
 
 
 def _referred(source: Fields, namespace: str, objects: Objects | None) -> str | None:

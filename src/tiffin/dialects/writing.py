@@ -10,7 +10,7 @@ import msgspec
 from tiffin.dialects.kserve_writing import write as write_kserve
 from tiffin.dialects.seldon_writing import write as write_seldon
 from tiffin.dialects.tiffin_writing import write as write_tiffin
-from tiffin.spec import Deployment
+from tiffin.spec import Component, Deployment
 
 Target = Literal["kserve", "seldon", "tiffin"]
 
@@ -31,8 +31,35 @@ class Converted(msgspec.Struct, frozen=True):
 
 def convert(deployment: Deployment, to: Target) -> Converted:
     """The deployment in the words of another dialect; nothing is dropped without being listed."""
-    document, losses = WRITERS[to](deployment)
-    return Converted(to_yaml(document), tuple(losses))
+    said, secrets = _without_secrets(deployment)
+    document, losses = WRITERS[to](said)
+    return Converted(to_yaml(document), (*secrets, *losses))
+
+
+def _without_secrets(deployment: Deployment) -> tuple[Deployment, list[str]]:
+    """The deployment without variables that came from secrets, and their names."""
+    losses: list[str] = []
+
+    def plain(component: Component, place: str) -> Component:
+        if not component.secret_variables:
+            return component
+        at = f"{place}components.{component.name}.environment"
+        losses.extend(
+            f"{at}.{name}: came from a secret, and is not written" for name in component.secret_variables
+        )
+        kept = {
+            name: value for name, value in component.environment.items() if name not in component.secret_variables
+        }
+        return msgspec.structs.replace(component, environment=kept, secret_variables=())
+
+    components = tuple(plain(component, "") for component in deployment.components)
+    variants = tuple(
+        msgspec.structs.replace(
+            variant, components=tuple(plain(each, f"variants.{variant.name}.") for each in variant.components)
+        )
+        for variant in deployment.variants
+    )
+    return msgspec.structs.replace(deployment, components=components, variants=variants), losses
 
 
 def to_yaml(document: dict[str, Any]) -> str:

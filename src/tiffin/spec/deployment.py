@@ -152,6 +152,8 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources = Resources()
     batching: Batching = Batching()
     environment: dict[str, str] = {}
+    secret_variables: tuple[str, ...] = ()
+    """Names in ``environment`` whose values came from a secret: never shown, and never written to a file."""
     logger: Logger | None = None
 
     @property

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tiffin.dialects import Resources, gather, parse, read
+from tiffin.dialects import Resources, convert, gather, parse, read
 from tiffin.errors import SpecError
 from tiffin.spec import Artefact, ContainerSource, Logger, Measure, ModelSource, Scaling, Stabilization, Windows
 
@@ -470,4 +470,19 @@ def test_a_variable_of_a_container_may_come_from_a_secret():
     variable = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "HF_TOKEN"}}}
     found = one(isvc({"containers": [{"image": "x", "env": [variable]}]}), secrets({"HF_TOKEN": "t"}))
     assert found.components[0].environment["TOKEN"] == "t"
+    assert found.components[0].secret_variables == ("TOKEN",)
     assert found.warnings == ()
+
+
+def test_what_came_from_a_secret_is_written_to_no_file():
+    token = {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "HF_TOKEN"}}}
+    made = {"name": "URL", "value": "http://u:$(TOKEN)@h"}
+    found = one(isvc({"containers": [{"image": "x", "env": [token, made]}]}), secrets({"HF_TOKEN": "tsecret"}))
+    assert found.components[0].environment["URL"] == "http://u:tsecret@h"
+    for to in ("kserve", "tiffin"):
+        converted = convert(found, to)
+        assert "tsecret" not in converted.text + "".join(converted.losses)
+        assert [loss for loss in converted.losses if "came from a secret" in loss] == [
+            f"components.predictor.environment.{name}: came from a secret, and is not written"
+            for name in ("TOKEN", "URL")
+        ]
