@@ -46,6 +46,8 @@ def test_replicas_are_the_ratio_of_use_to_target_rounded_up(cores: list[float], 
         ([Use(1.0), Use(3.0, is_ready=False)], 2),
         ([Use(0.9), Use(0.9), Use(0.9, is_ready=False)], 4),
         ([Use(0.1), Use(3.0, is_ready=False)], 1),
+        # Counted as nothing, the fresh one brings the ratio into the tolerance: 3.2 / 3.
+        ([Use(0.8), Use(0.8), Use(0.8, is_ready=False)], 3),
         ([Use(), Use()], None),
         ([Use(1.0, is_ready=False)], None),
         ([], None),
