@@ -51,7 +51,18 @@ def _walk(path: str, before: Any, after: Any) -> Iterator[Change]:
     elif isinstance(before, list | tuple) and isinstance(after, list | tuple):
         yield from _walk_list(path, before, after)
     else:
-        yield Change(path=path, before=before, after=after)
+        yield Change(path=path, before=_without_secrets(before), after=_without_secrets(after))
+
+
+def _without_secrets(value: Any) -> Any:
+    """A value that may hold a whole component, which came or went with its credentials."""
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: "(hidden)" if name in _SECRET and inner else _without_secrets(inner) for name, inner in value.items()
+    }
 
 
 def _walk_list(path: str, before: Any, after: Any) -> Iterator[Change]:

@@ -81,3 +81,14 @@ def test_credentials_are_not_shown() -> None:
 def test_what_appears_and_what_goes_is_told() -> None:
     assert diff(None, made("m"))[1] == ("it would be started: 1 replica of its predictor of m",)
     assert diff(made(), None)[1] == ("all its replicas would finish their calls and end",)
+
+
+def test_credentials_of_a_component_that_comes_or_goes_are_not_shown() -> None:
+    one = made()
+    both = msgspec.structs.replace(
+        one, components=(*one.components, msgspec.structs.replace(one.components[0], name="transformer"))
+    )
+    for before, after in ((one, both), (both, one)):
+        changes, _ = diff(before, after)
+        assert "components[transformer]" in [change.path for change in changes]
+        assert "hush" not in str(changes)
