@@ -26,7 +26,7 @@ from tiffin.dialects import routes, runtimes, statuses
 from tiffin.errors import CallError, ProcessError, SpecError
 from tiffin.gateway.router import Router
 from tiffin.kits import processes
-from tiffin.local import addresses, applying, following, machine, preparing
+from tiffin.local import addresses, adoption, answers, applying, following, machine, preparing
 from tiffin.local.deploying import Deploying
 from tiffin.local.faults import FAILURES
 from tiffin.local.history import History
@@ -38,12 +38,11 @@ from tiffin.local.routing import Routing
 from tiffin.local.seams import Activator, Decider, Judge, Launcher
 from tiffin.local.store import Store, Stored, no_such
 from tiffin.local.ticking import Fixed, Ticking
-from tiffin.plan import objects
 from tiffin.plan.difference import diff
 from tiffin.plan.objects import Applied, Metadata, Object, ReplicaUse, ResourceListing, Source, Watched
 from tiffin.plan.revision import Revision
 from tiffin.plan.state import DeploymentStatus, Event, Problem
-from tiffin.spec import Component, ContainerSource, Deployment, Scaling, SpecWarning, Variant
+from tiffin.spec import Component, ContainerSource, Deployment, SpecWarning
 
 TELL_SECONDS = 0.03
 """Changes that come together are told together."""
@@ -117,7 +116,7 @@ class Controller:
             self._deploying(stored.key).stored = stored
         for key in self.store.keys_with_revisions():
             self._deploying(key)
-        adopted = await self._adopt()
+        adopted = await adoption.adopt(self.home, self.store, self.deployings)
         for one in self.deployings.values():
             one.settle()
         await self._start_gateway(is_detached)
@@ -196,8 +195,8 @@ class Controller:
         before = {one.key: one for one in self.store.deployments()}
         fitted = self.fit(read)
         return [
-            _applied(candidate.deployment, before.get(candidate.deployment.key), shared)
-            for candidate, shared in zip(fitted.candidates, _to_first(fitted), strict=True)
+            answers.applied(candidate.deployment, before.get(candidate.deployment.key), shared)
+            for candidate, shared in zip(fitted.candidates, answers.to_first(fitted), strict=True)
         ]
 
     async def commit(
@@ -215,7 +214,9 @@ class Controller:
                 ]
             return [
                 self._begin(candidate, stored, before.get(stored.key), shared)
-                for candidate, stored, shared in zip(fitted.candidates, written, _to_first(fitted), strict=True)
+                for candidate, stored, shared in zip(
+                    fitted.candidates, written, answers.to_first(fitted), strict=True
+                )
             ]
 
     def _begin(
@@ -229,9 +230,9 @@ class Controller:
         deploying.stored = stored
         deploying.warnings = tuple(str(warning) for warning in stored.deployment.warnings)
         deploying.error = candidate.error
-        done = _applied(stored.deployment, before, shared, version=stored.version)
+        done = answers.applied(stored.deployment, before, shared, version=stored.version)
         if done.action != "unchanged":
-            deploying.tell(done.action.capitalize(), _written(done, stored.deployment))
+            deploying.tell(done.action.capitalize(), answers.written(done, stored.deployment))
         deploying.begin_or_wake()
         if before is None or before.version != stored.version:
             self._history.add("ADDED" if before is None else "MODIFIED", deploying)
@@ -262,7 +263,7 @@ class Controller:
     async def scale(self, key: str, component: str, minimum: int | None, maximum: int | None) -> None:
         async with self._writing:
             stored = self.store.get(key)
-            after = _scaled(stored.deployment, component, minimum, maximum)
+            after = answers.scaled(stored.deployment, component, minimum, maximum)
             written = self.store.put(after, stored.document, managed_by=stored.managed_by, problem=stored.problem)
             deploying = self._deploying(key)
             deploying.stored = written
@@ -394,7 +395,7 @@ class Controller:
     def resources(self) -> ResourceListing:
         found = applying.resources_of(self.store)
         return ResourceListing(
-            runtimes=tuple(map(_shown_runtime, (*runtimes.RUNTIMES.values(), *found.runtimes))),
+            runtimes=tuple(map(answers.shown_runtime, (*runtimes.RUNTIMES.values(), *found.runtimes))),
             secrets=tuple(f"{one.namespace}/{one.name}" for one in found.secrets),
             service_accounts=tuple(f"{one.namespace}/{one.name}" for one in found.service_accounts),
         )
@@ -556,30 +557,6 @@ class Controller:
         for one in self.deployings.values():
             one.call_waits(pool)
 
-    async def _adopt(self) -> int:
-        """Take over replicas that run; end what nobody knows."""
-        known: set[int] = set()
-        count = 0
-        for record in self.store.replicas():
-            deploying = self.deployings.get(record.key)
-            if deploying is not None and await deploying.adopt(record):
-                count += 1
-                if record.identity is not None:
-                    known.add(record.identity.pid)
-                continue
-            if record.identity is not None:
-                await asyncio.to_thread(processes.stop, [record.identity], grace_seconds=1)
-            self.store.remove_replica(record.id)
-        left = self.home.left
-        if left is not None and left.gateway is not None:
-            known.add(left.gateway.pid)
-        for one in self.deployings.values():
-            known |= one.pids()
-        strangers = [one for one in self.home.strangers(known) if not _descends(one.pid, known)]
-        if strangers:
-            await asyncio.to_thread(processes.stop, strangers, grace_seconds=5)
-        return count
-
     async def _start_gateway(self, is_detached: bool) -> None:
         left = self.home.left
         host, port = self.gateway.address
@@ -618,84 +595,3 @@ class Controller:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _descends(pid: int, ancestors: set[int]) -> bool:
-    """Whether one of these started it: a replica's workers have its command line."""
-    import psutil
-
-    try:
-        return any(parent.pid in ancestors for parent in psutil.Process(pid).parents())
-    except psutil.Error:
-        return False
-
-
-def _written(done: Applied, deployment: Deployment) -> str:
-    """What was written, as an event says it."""
-    paths = [change.path for change in done.changes]
-    what = ", ".join(paths[:5]) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
-    return f"changed: {what}" if what else f"read from {deployment.file or 'what was sent'}"
-
-
-def _to_first(read: applying.Read) -> list[Sequence[SpecWarning]]:
-    """Warnings that belong to no single deployment are told with the first."""
-    return [read.warnings if index == 0 else () for index in range(len(read.candidates))]
-
-
-def _shown_runtime(runtime: runtimes.Runtime) -> objects.Runtime:
-    return objects.Runtime(
-        name=runtime.name,
-        namespace=runtime.namespace,
-        formats=tuple(dict.fromkeys(one.name for one in runtime.formats)),
-        protocols=runtime.protocols,
-        image=runtime.container.image if runtime.container is not None else "",
-        built_in=runtime.container is None,
-        disabled=runtime.disabled,
-    )
-
-
-def _applied(
-    deployment: Deployment, before: Stored | None, warnings: Sequence[SpecWarning], *, version: int = 0
-) -> Applied:
-    changes, effects = diff(None if before is None else before.deployment, deployment)
-    action: Literal["created", "configured", "unchanged"] = "created"
-    if before is not None:
-        action = "configured" if changes else "unchanged"
-    return Applied(
-        key=deployment.key,
-        action=action,
-        changes=changes,
-        effects=effects if action != "unchanged" else (),
-        warnings=(*deployment.warnings, *warnings),
-        resource_version=version or (0 if before is None else before.version),
-    )
-
-
-def _scaled(deployment: Deployment, component: str, minimum: int | None, maximum: int | None) -> Deployment:
-    names = [part.name for variant in deployment.all_variants for part in variant.components]
-    if component not in names:
-        raise CallError(
-            f"{deployment.key} has no component {component}", hint=f"there is {', '.join(dict.fromkeys(names))}"
-        )
-
-    def changed(scaling: Scaling) -> Scaling:
-        least = scaling.min_replicas if minimum is None else minimum
-        most = scaling.max_replicas if maximum is None else maximum
-        if most is not None and 0 < most < least:
-            most = least
-        return msgspec.structs.replace(scaling, min_replicas=least, max_replicas=most)
-
-    def scaled(parts: Sequence[Component]) -> tuple[Component, ...]:
-        return tuple(
-            msgspec.structs.replace(part, scaling=changed(part.scaling)) if part.name == component else part
-            for part in parts
-        )
-
-    def variant(one: Variant) -> Variant:
-        return msgspec.structs.replace(one, components=scaled(one.components))
-
-    return msgspec.structs.replace(
-        deployment,
-        components=scaled(deployment.components),
-        variants=tuple(variant(one) for one in deployment.variants),
-    )

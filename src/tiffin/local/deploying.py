@@ -15,26 +15,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
-from tiffin.gateway.router import Routed
 from tiffin.local.faults import FAILURES, problem_of
-from tiffin.local.preparing import Prepared
-from tiffin.local.replica import Replica, Setting
-from tiffin.local.routing import Routing, routed
+from tiffin.local.observing import Observing
+from tiffin.local.replica import Replica
+from tiffin.local.routing import routed
 from tiffin.local.scaling import most_held
-from tiffin.local.seams import Activator, Decider, Launcher
-from tiffin.local.store import ReplicaRecord, Store, Stored
+from tiffin.local.seams import Activator
+from tiffin.local.store import ReplicaRecord
+from tiffin.local.surroundings import Live, Place
 from tiffin.plan import changes
-from tiffin.plan.conditions import View, conditions, revision_statuses
 from tiffin.plan.revision import Revision, digest, unscaled
 from tiffin.plan.share import Aim, Spread, Standing, aim, spread
-from tiffin.plan.state import Condition, DeploymentStatus, Event, Problem, ReplicaStatus
-from tiffin.spec import ClassSource, Component, ContainerSource, Deployment, Scaling, Variant
+from tiffin.plan.state import Event, Problem
+from tiffin.spec import ClassSource, Component, ContainerSource, Deployment, Variant
 
 REVISIONS_KEPT = 10
 RETRY_SECONDS = 1.0
@@ -42,90 +39,11 @@ LONGEST_RETRY_SECONDS = 60.0
 HOLD_SECONDS = 0.05
 """Between the gateway's knowing that calls wait and the taking away of the replicas they would have gone to."""
 
-Place = tuple[int, str]
 
-
-class Surroundings(Protocol):
-    """What all deployments of a controller share."""
-
-    store: Store
-    routing: Routing
-    activator: Activator | None
-    decider: Decider
-    slots: asyncio.Semaphore
-
-    def launcher_of(self, component: Component) -> Launcher:
-        """Who starts its replicas."""
-
-    def setting(self, revision: Revision, component: Component, artefact: Path, fetch_seconds: float) -> Setting:
-        """What starts of its replicas share."""
-
-    async def prepare(self, revision: Revision) -> Prepared:
-        """Where its artefacts are on this disk; raises TiffinError or OSError."""
-
-    def room_for(self, revision: Revision, component: Component) -> Problem | None:
-        """Why one more replica does not fit on this machine."""
-
-    def changed(self, deploying: Deploying) -> None:
-        """Its status may be another one."""
-
-    def forget(self, deploying: Deploying) -> None:
-        """It is gone."""
-
-    def say(self, text: str) -> None:
-        """Tell people."""
-
-
-@dataclass
-class Live:
-    """A revision that runs, or is about to."""
-
-    revision: Revision
-    prepared: Prepared | None = None
-    problem: Problem | None = None
-    failure: Exception | None = None
-    task: asyncio.Task[None] | None = None
-    fetch_seconds: float = 0.0
-    wanted: dict[str, int] = field(default_factory=dict)
-    held: set[str] = field(default_factory=set)
-
-
-class Deploying:
+class Deploying(Observing):
     """One deployment. ``wake`` when anything changed; ``status`` is what it is like now."""
 
-    def __init__(self, key: str, around: Surroundings) -> None:
-        self.key = key
-        self.stored: Stored | None = None
-        self.revisions: dict[int, Revision] = {}
-        self.standings: dict[str, Standing] = {}
-        self.live: dict[int, Live] = {}
-        self.replicas: dict[str, Replica] = {}
-        self.aims: dict[str, Aim] = {}
-        self.spread = Spread({}, {})
-        self.told = Spread({}, {})
-        """What the gateway was told last."""
-        self.part: Routed | None = None
-        self.conditions: tuple[Condition, ...] = ()
-        self.warnings: tuple[str, ...] = ()
-        self.pending: dict[Place, Problem] = {}
-        self.version = 0
-        self.observed = 0
-        """The generation of the spec that the last step was about."""
-        self.error: Exception | None = None
-        self._around = around
-        self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._problem: Problem | None = None
-        self._is_stopping = False
-        self._uses: dict[str, tuple[float | None, int | None]] = {}
-
     # -- from outside --------------------------------------------------------------------------------------
-
-    def load(self) -> None:
-        """Read what was written down of it."""
-        store = self._around.store
-        self.revisions = {revision.number: revision for revision in store.revisions(self.key)}
-        self.standings = store.standings(self.key)
 
     async def adopt(self, record: ReplicaRecord) -> bool:
         """Take over a replica of an earlier controller; ``False`` when it is not there or nobody needs it."""
@@ -168,10 +86,6 @@ class Deploying:
             self.begin()
         self.wake()
 
-    def pids(self) -> set[int]:
-        """The processes of its replicas."""
-        return {one.running.identity.pid for one in self.replicas.values() if one.running is not None}
-
     def wake(self) -> None:
         """Look again at what is desired and what is there."""
         self._woken.set()
@@ -190,63 +104,6 @@ class Deploying:
         self._aim(deployment)
         self._make_part(deployment)
         self.told = self.spread
-
-    @property
-    def deployment(self) -> Deployment | None:
-        """What is desired; ``None`` when it is to go."""
-        return None if self.stored is None else self.stored.deployment
-
-    @property
-    def has_settled(self) -> bool:
-        """Whether nothing is on its way: it serves as asked, or was tried and failed."""
-        if self.stored is None:
-            return not self.replicas
-        if self.observed != self.stored.generation:
-            return False
-        if self._problem is not None or (self.deployment is not None and self.deployment.stopped):
-            return True
-        if not self.aims or self.told != self.spread:
-            return False
-        for found in self.aims.values():
-            current = found.standing.current
-            live = self.live.get(current)
-            if found.is_reached and not any(
-                replica.phase in ("Pending", "Starting") for replica in self.replicas.values()
-            ):
-                continue
-            if live is None or not self._has_failed(live):
-                return False
-        return True
-
-    def _has_failed(self, live: Live) -> bool:
-        if live.problem is not None:
-            return True
-        own = [one for one in self.replicas.values() if one.revision.number == live.revision.number]
-        trying = any(one.phase in ("Pending", "Starting") for one in own)
-        stuck = any(one.has_failed for one in own) or any(
-            place[0] == live.revision.number for place in self.pending
-        )
-        return stuck and not trying
-
-    @property
-    def is_served(self) -> bool:
-        """Whether callers can be answered."""
-        return bool(self.told.weights)
-
-    def failure(self) -> Exception | None:
-        """The error that keeps the newest spec from serving."""
-        if self.stored is not None and self.stored.problem.message:
-            return self.error
-        for found in self.aims.values():
-            live = self.live.get(found.standing.current)
-            if found.is_reached or live is None:
-                continue
-            if live.failure is not None:
-                return live.failure
-            for replica in self.replicas.values():
-                if replica.revision.number == live.revision.number and replica.failure is not None:
-                    return replica.failure
-        return None
 
     async def stop(self) -> None:
         """Drain everything; nothing is desired of it any more, as far as this controller goes."""
@@ -474,28 +331,6 @@ class Deploying:
         self.aims = aims
         self.spread = spread(deployment, aims)
 
-    def _can_serve(self, number: int) -> bool:
-        live = self.live[number]
-        standing = self.standings.get(live.revision.variant, Standing())
-        is_proven = number in standing.proven
-        for component in live.revision.components:
-            own = self._own((number, component.name))
-            ready = sum(replica.is_ready for replica in own)
-            if is_proven:
-                if not ready and component.name not in live.held:
-                    return False
-                continue
-            if ready < max(1, live.wanted.get(component.name, 1)):
-                return False
-            if any(replica.is_warm is False for replica in own) and self._others_are_warm(number):
-                return False
-        return True
-
-    def _others_are_warm(self, number: int) -> bool:
-        """An example that nobody can answer says nothing against a new revision."""
-        others = [one for one in self.replicas.values() if one.revision.number != number and one.is_ready]
-        return any(one.is_warm for one in others)
-
     def _prepare_wanted(self) -> None:
         for number in {number for found in self.aims.values() for number in found.wanted}:
             revision = self.revisions.get(number)
@@ -720,28 +555,6 @@ class Deploying:
             self._around.store.put_standing(self.key, variant, standing)
             self.standings[variant] = standing
 
-    def _own(self, place: Place) -> list[Replica]:
-        return [one for one in self.replicas.values() if one.place == place and one.phase != "Draining"]
-
-    def _any(self, number: int) -> bool:
-        return any(one.revision.number == number for one in self.replicas.values())
-
-    def component_now(self, revision: Revision, component: Component) -> Component:
-        """A component of a revision, with the bounds there are now."""
-        return msgspec.structs.replace(component, scaling=self._scaling(revision, component))
-
-    def _scaling(self, revision: Revision, component: Component) -> Scaling:
-        """The bounds there are now; a revision has none of its own."""
-        deployment = self.deployment
-        if deployment is None:
-            return Scaling()
-        for variant in deployment.all_variants:
-            if variant.name == revision.variant:
-                for part in variant.components:
-                    if part.name == component.name:
-                        return part.scaling
-        return Scaling()
-
     def _tell_spread(self) -> None:
         parts = [
             f"{self.revisions[number].name} {weight:.4g} %"
@@ -749,69 +562,6 @@ class Deploying:
             if number in self.revisions
         ]
         self.tell("TrafficChanged", ", ".join(parts) or "no revision can serve", is_bad=not parts)
-
-    # -- what it is like -----------------------------------------------------------------------------------
-
-    def view(self) -> View:
-        """What is observed of it."""
-        deployment = self.deployment
-        wanted = {
-            number: dict(live.wanted)
-            for number, live in self.live.items()
-            if any(live.wanted.values()) or any(number in found.wanted for found in self.aims.values())
-        }
-        problems = {number: live.problem for number, live in self.live.items() if live.problem is not None}
-        for (number, _), problem in self.pending.items():
-            if not any(one.is_ready for one in self.replicas.values() if one.revision.number == number):
-                problems.setdefault(number, problem)
-        return View(
-            aims=self.aims,
-            spread=self.told,
-            is_told=self.told == self.spread,
-            is_observed=self.stored is not None and self.observed == self.stored.generation,
-            revisions=self.revisions,
-            replicas=tuple(self.replica_statuses()),
-            wanted=wanted,
-            problems=problems,
-            preparing=frozenset(n for n, live in self.live.items() if live.prepared is None and not self._any(n)),
-            idle=frozenset(n for n, live in self.live.items() if live.held and self._can_serve(n)),
-            is_stopped=deployment is not None and deployment.stopped,
-            problem=self._problem,
-            gateway=self._around.routing.problem,
-        )
-
-    def replica_statuses(self) -> list[ReplicaStatus]:
-        """Each replica, with what it used when it was looked at last."""
-        return [one.status(*self._uses.get(one.id, (None, None))) for one in self.replicas.values()]
-
-    def note_uses(self, uses: Mapping[str, tuple[float | None, int | None]]) -> None:
-        """Cores and bytes each replica uses."""
-        self._uses = dict(uses)
-
-    def status(self, urls: Sequence[str] = (), url: str = "", curl: str = "") -> DeploymentStatus:
-        """What it is like now; conditions keep the time they became true."""
-        view = self.view()
-        self.conditions = conditions(view, self.conditions, time.time())
-        names = self.revisions
-
-        def named(number: int) -> str:
-            return names[number].name if number in names else ""
-
-        return DeploymentStatus(
-            observed_generation=self.observed,
-            conditions=self.conditions,
-            url=url,
-            urls=tuple(urls),
-            curl=curl,
-            revisions=revision_statuses(view),
-            replicas=view.replicas,
-            rolled_out={name: named(one.rolled_out) for name, one in self.standings.items() if one.rolled_out},
-            latest={name: named(one.current) for name, one in self.standings.items() if one.current},
-            latest_ready={
-                name: named(one.latest_ready) for name, one in self.standings.items() if one.latest_ready
-            },
-            warnings=self.warnings,
-        )
 
 
 def _component(revision: Revision | None, name: str) -> Component | None:
