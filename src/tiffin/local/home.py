@@ -67,11 +67,14 @@ class Home:
         except OSError as error:
             lock.close()
             raise already_runs(data) from error
-        left = read_state(data)
-        home = cls(data, lock, left)
-        for part in ("replicas", "envoy"):
-            make_directory(data.run / part)
-        _make_private(home.sockets)
+        try:
+            home = cls(data, lock, read_state(data))
+            for part in ("replicas", "envoy"):
+                make_directory(data.run / part)
+            _make_private(home.sockets)
+        except BaseException:
+            lock.close()
+            raise
         return home
 
     @property
