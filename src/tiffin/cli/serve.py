@@ -13,10 +13,10 @@ from tiffin.cli import output
 from tiffin.errors import SpecError
 
 if TYPE_CHECKING:
-    from tiffin.spec import ClassSource, ModelSource, ReplicaSpec, ServiceSource
+    from tiffin.spec import ClassSource, ContainerSource, ModelSource, ReplicaSpec, ServiceSource
     from tiffin.spec.deployment import Protocol
 
-    Source = ModelSource | ServiceSource | ClassSource
+    Source = ModelSource | ServiceSource | ClassSource | ContainerSource
 
 
 def serve(
@@ -53,7 +53,7 @@ def serve(
     if quiet:
         os.environ["TIFFIN_LOG_LEVEL"] = "WARNING"
     found = targets.resolve(target, working_dir.resolve())
-    path = found.path or _fetch(found.source.artefact.uri, working_dir)
+    path = found.path or _fetch(found.address, working_dir)
     source = _with_options(found.source, method=method, model_format=model_format, trust=trust)
     spec = ReplicaSpec(
         deployment=name or found.name,
@@ -126,5 +126,5 @@ def _with_options(source: Source, *, method: str, model_format: str, trust: bool
     if isinstance(source, ModelSource):
         return msgspec.structs.replace(source, method=method, format=model_format, trust=trust)
     if method != "predict" or model_format or trust:
-        raise SpecError("--method, --format and --trust are for saved models; this target is a service")
+        raise SpecError("--method, --format and --trust are for saved models; this target is none")
     return source

@@ -1,14 +1,15 @@
-"""What ``tiffin serve TARGET`` means: a model file or address, a service, a class, a project or a bundle."""
+"""What ``tiffin serve TARGET`` means: a model file or address, a service, a class, a program, a project."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import NamedTuple
 
+from tiffin.bundle import programs
 from tiffin.errors import SpecError
 from tiffin.kits.names import snake_case
 from tiffin.models import archives
-from tiffin.spec import Artefact, ClassSource, ModelSource, ServiceSource
+from tiffin.spec import Artefact, ClassSource, ContainerSource, ModelSource, ServiceSource
 
 _PROJECT_FILES = ("bentofile.yaml", "bentofile.yml", "service.py")
 _MANIFESTS = (".yaml", ".yml", ".json")
@@ -20,9 +21,14 @@ class Target(NamedTuple):
     ``path`` is None when the artefact still has to be fetched.
     """
 
-    source: ModelSource | ServiceSource | ClassSource
+    source: ModelSource | ServiceSource | ClassSource | ContainerSource
     path: Path | None
     name: str
+
+    @property
+    def address(self) -> str:
+        """Where the artefact is fetched from; empty for a program, which is always a file here."""
+        return "" if isinstance(self.source, ContainerSource) else self.source.artefact.uri
 
 
 def resolve(text: str, directory: Path) -> Target:
@@ -79,6 +85,9 @@ def _has_build_table(file: Path) -> bool:
 
 
 def _file(path: Path) -> Target:
+    if path.suffix == ".py" and programs.of_kserve({path.name: path}):
+        program = ContainerSource(image=path.name, command=("python", path.name))
+        return Target(program, path.parent, snake_case(path.stem, "model"))
     if path.suffix == ".py":
         return _service(path.name, "", path.parent)
     if path.name in _PROJECT_FILES or path.name == "pyproject.toml":

@@ -6,7 +6,7 @@ import pytest
 
 from tiffin.errors import SpecError
 from tiffin.runtime.target import model_name, resolve
-from tiffin.spec import ModelSource, ServiceSource
+from tiffin.spec import ContainerSource, ModelSource, ServiceSource
 
 
 def files(directory: Path, *names: str) -> Path:
@@ -122,3 +122,13 @@ def test_what_looks_like_a_path_and_is_none_is_told_as_a_path(tmp_path: Path, te
 def test_a_device_is_not_served() -> None:
     with pytest.raises(SpecError, match="expected a file or a directory, found something else at /dev/zero"):
         resolve("zero", Path("/dev"))
+
+
+def test_a_program_that_starts_kserves_server_is_run_as_one(tmp_path: Path) -> None:
+    (tmp_path / "model.py").write_text("import kserve\nkserve.ModelServer().start([])\n")
+    (tmp_path / "service.py").write_text("import kserve\n")
+    found = resolve("model.py", tmp_path)
+    assert isinstance(found.source, ContainerSource)
+    assert found.source.command == ("python", "model.py")
+    assert (found.path, found.name, found.address) == (tmp_path, "model", "")
+    assert not isinstance(resolve("service.py", tmp_path).source, ContainerSource)
