@@ -208,6 +208,8 @@ def test_errors_are_the_callers_the_authors_or_kserves_own(start: Start) -> None
     assert client.post(predict, json={"instances": [[-4]]}).status_code == 500
     assert client.post(predict, json={"instances": 3}).json() == {"error": 'Expected "instances" to be a list'}
     assert client.post(predict, content=b"{").status_code == 400
+    empty = client.post(predict, json={})
+    assert (empty.status_code, empty.json()) == (400, {"error": 'Expected "instances" in the request'})
     for body in (
         {},
         {"inputs": 1},

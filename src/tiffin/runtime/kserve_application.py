@@ -309,6 +309,9 @@ class KServeApplication:
         except asyncio.CancelledError:
             raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, KeyError) and _lacks(arguments[0], error):
+                # What KServe's server answers with 500: the model read what the caller did not send.
+                raise messages.Refused(f'Expected "{error.args[0]}" in the request', 400) from error
             problem = error if isinstance(error, Exception) else ServiceError(f"{name} called sys.exit()")
             raise messages.failure(problem, f"{type(model).__name__}.{name}()") from error
 
@@ -363,6 +366,12 @@ def _check_instances(model: Any, payload: Any) -> None:
                 config = getattr(model, "predictor_config", None)
                 if key == "instances" or (config is not None and config.predictor_protocol != "v1"):
                     raise messages.Refused(f'Expected "{key}" to be a list', 400)
+
+
+def _lacks(payload: Any, error: KeyError) -> bool:
+    """Whether a model looked for one of the protocol's own keys in a payload that has none of it."""
+    key = error.args[0] if error.args else None
+    return key in ("instances", "inputs") and isinstance(payload, dict) and key not in payload
 
 
 def _without_python(command: list[str]) -> list[str]:
