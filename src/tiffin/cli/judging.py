@@ -9,11 +9,17 @@ EXAMPLES = 3
 _SIGNS = {"pass": "ok  ", "fail": "FAIL", "wait": "wait"}
 
 
-def text(report: Mapping[str, Any]) -> list[str]:
-    """What was decided and compared; nothing when nothing was."""
+def text(report: Mapping[str, Any], *, name: str = "") -> list[str]:
+    """What was decided and compared; nothing when nothing was.
+
+    With the ``name`` of the deployment in short: how much differs, and the command that shows what.
+    """
     lines = rollout(report["rollout"]) if report.get("rollout") else []
     for shadow in report.get("shadows") or ():
-        lines += ["", f"{shadow.get('revision', 'shadow')} compared with the stable one:", *compared(shadow)]
+        told = compared(shadow)
+        if name and len(told) > 1:
+            told = [told[0], f"  `tiffin shadow report {name}` shows where, and examples"]
+        lines += ["", f"{shadow.get('revision', 'shadow')} compared with the stable one:", *told]
     if (recording := report.get("recording")) and recording.get("files"):
         lines += ["", f"recorded: {len(recording['files'])} files, {recording.get('bytes', 0) / 1e6:.1f} MB"]
     if report.get("problem"):
@@ -37,7 +43,7 @@ def rollout(told: Mapping[str, Any]) -> list[str]:
         lines.append(f"  paused by {who}; `tiffin rollout resume` goes on")
     for gate in told.get("gates") or ():
         sign = _SIGNS.get(str(gate.get("outcome")), str(gate.get("outcome")))
-        lines.append(f"  {sign}  {gate.get('kind')}: {gate.get('sentence')}")
+        lines.append(f"  {sign}  {gate.get('sentence')}")
     if told.get("gates") and told.get("falseAlarm"):
         lines.append(f"  an equal revision is rolled back with a chance of at most {number(told['falseAlarm'])}")
     return lines

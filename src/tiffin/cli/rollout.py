@@ -125,4 +125,4 @@ def status_text(found: Object, report: dict[str, Any]) -> list[str]:
         lines.append(f"not ready: {': '.join(part for part in (condition.reason, condition.message) if part)}")
         if condition.hint:
             lines.append(f"  hint: {condition.hint}")
-    return lines + judging.text(report)
+    return lines + judging.text(report, name=found.metadata.name)

@@ -277,7 +277,7 @@ def test_a_rollout_says_who_has_which_share() -> None:
         "iris-00002 against iris-00001: progressing, step 2 of 3, 25 % of the calls, copies of 10 %",
         "  hold: too few calls",
         "  paused by somebody; `tiffin rollout resume` goes on",
-        "  FAIL  latency: p95 is twice that",
+        "  FAIL  p95 is twice that",
         "  an equal revision is rolled back with a chance of at most 0.05",
         "",
         "problem: the disk is full",
@@ -340,6 +340,14 @@ def test_a_comparison_says_how_much_where_and_shows_an_example() -> None:
         "    compared: [2]",
     ]
     assert judging.text({"deployment": "default/iris", "time": 1.0, "shadows": []}) == []
+
+
+def test_in_short_a_comparison_is_how_much_and_where_to_look() -> None:
+    assert judging.text({"shadows": [{"revision": "iris-00002", **TALLY}]}, name="iris") == [
+        "iris-00002 compared with the stable one:",
+        "  190 of 200 answers equal (95.00%)",
+        "  `tiffin shadow report iris` shows where, and examples",
+    ]
 
 
 def test_a_replay_says_what_was_sent_and_what_was_not() -> None:
