@@ -220,6 +220,37 @@ def test_going_down_and_up_under_traffic_loses_no_call(root: Path, iris_model: P
     asyncio.run(run())
 
 
+def test_killing_the_only_replica_loses_no_call(root: Path, iris_model: Path) -> None:
+    """What finds the pool empty waits at the activator, and is asked again."""
+
+    async def run() -> None:
+        async with stage(root) as made:
+            await made.apply(iris_model)
+            await made.until_served()
+            counted: Counter[int] = Counter()
+            stopping = asyncio.Event()
+
+            async def caller(pause: float) -> None:
+                while not stopping.is_set():
+                    counted[(await made.call())[0]] += 1
+                    await asyncio.sleep(pause)
+
+            callers = [asyncio.create_task(caller(0.002 * number)) for number in range(1, 9)]
+            for _ in range(3):
+                await made.until(lambda: made.ready > 0)
+                await asyncio.sleep(0.3)
+                (replica,) = made.iris.replicas.values()
+                assert replica.running is not None
+                before = replica.running.identity
+                replica.running.kill()
+                await made.until(lambda: made.ready > 0 and replica.running.identity != before)  # noqa: B023
+            stopping.set()
+            await asyncio.gather(*callers)
+            assert set(counted) == {200}
+
+    asyncio.run(run())
+
+
 def test_numbers_follow_the_calls_at_once_and_go_back(root: Path, iris_model: Path) -> None:
     async def run() -> None:
         async with stage(root) as made:
