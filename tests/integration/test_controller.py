@@ -359,5 +359,6 @@ def test_deleting_while_it_starts_leaves_nothing(machine: Machine) -> None:
 
 def _is_replica(identity: processes.Identity) -> bool:
     with contextlib.suppress(psutil.Error):
-        return "--replica" in psutil.Process(identity.pid).cmdline()
+        process = psutil.Process(identity.pid)
+        return process.name() == "tiffin-replica" or "--replica" in process.cmdline()
     return False

@@ -121,8 +121,10 @@ class Home:
 
 
 def is_replica(identity: processes.Identity) -> bool:
+    """One that was started as it is, or forked from a warm process (whose command line it has)."""
     with contextlib.suppress(psutil.Error):  # One that has just ended.
-        return "tiffin.runtime" in psutil.Process(identity.pid).cmdline()
+        process = psutil.Process(identity.pid)
+        return process.name() == "tiffin-replica" or "--replica" in process.cmdline()
     return False
 
 
