@@ -214,6 +214,13 @@ class Case:
         told: dict[str, object] = {"deployment": key, "time": time.time()}
         if self.told and (self.deployment is None or self.deployment.rollout is not None):
             told["rollout"] = self.told
+            is_open = self.told.get("phase") in ("progressing", "paused")
+            if is_open and self.deployment is not None and time.time() - self.contested > _CONTEST_SECONDS:
+                ended = {
+                    "phase": "ended",
+                    "reason": "it was ended by hand, or its candidate is not ready: see events",
+                }
+                told["rollout"] = self.told | ended
         known = {path.stem.removeprefix("comparison-") for path in self.root.glob("comparison-*.json")}
         told["shadows"] = [
             {"revision": shadow, "variant": self.spools.variant(shadow), **self.of(shadow).summary()}

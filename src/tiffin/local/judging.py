@@ -132,7 +132,11 @@ class Judge:
                 f"expected a rollout of {deployment.key}, found none that has begun",
                 hint="a rollout begins when a new revision is applied to a deployment that has `rollout:`",
             )
-        return msgspec.json.encode(machine.steer(deployment.rollout, known, action, time))
+        known = machine.steer(deployment.rollout, known, action, time)
+        if known.is_over:  # The controller acts on it at once, and does not ask again.
+            _, verdict = machine.decide(deployment.rollout, known, Evidence(), time)
+            self._case(deployment.key).ruled(known, verdict, deployment.rollout)
+        return msgspec.json.encode(known)
 
     def report(self, key: str) -> dict[str, object]:
         """What was decided and compared, and why."""

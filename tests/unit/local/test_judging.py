@@ -167,6 +167,9 @@ def test_people_pause_resume_promote_and_undo(tmp_path: Path) -> None:
             assert (await bench.tick(paused=True)).weight == 10
         assert (await bench.tick(paused=False)).weight == 10
         bench.state = bench.judge.steer(spec, bench.state, "undo", bench.clock.now)
+        told: Any = bench.judge.report(KEY)
+        assert (told["rollout"]["phase"], told["rollout"]["weight"]) == ("rolled-back", 0)
+        assert told["rollout"]["reason"] == "somebody rolled it back"
         assert (await bench.tick()).outcome == "roll-back"
         with pytest.raises(CallError):
             bench.judge.steer(spec, bench.state, "promote", bench.clock.now)
