@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import typer
@@ -173,38 +171,23 @@ def _memory() -> Finding:
 
 
 def _cgroup() -> Finding:
-    if not Path("/sys/fs/cgroup/cgroup.controllers").exists():
-        found = "no cgroup v2 here: memory limits of replicas are kept by rlimit"
-        return Finding("cgroup", "warn", found, "a limit then counts addresses, not memory in use")
-    own = ""
-    with contextlib.suppress(OSError):
-        own = next(
-            line.partition("::")[2] for line in Path("/proc/self/cgroup").read_text().splitlines() if "::" in line
-        )
-    directory = Path("/sys/fs/cgroup", own.lstrip("/"))
-    if os.access(directory, os.W_OK) and os.access(directory / "cgroup.procs", os.W_OK):
-        return Finding("cgroup", "ok", f"{directory} can be written: memory limits are kept exactly")
-    hint = "run the controller by systemd with Delegate=yes, as docs/guides/operations.md shows"
-    return Finding("cgroup", "warn", f"{directory} cannot be written: memory limits are kept by rlimit", hint)
+    from tiffin.local.limits import Group
+
+    group = Group.make(f"doctor-{os.getpid()}", GIB)
+    if group is not None:
+        group.remove()
+        return Finding("cgroup", "ok", f"memory limits are kept by the kernel, in {group.path.parent}")
+    found = "no group can be made here: memory limits are kept by looking five times a second"
+    return Finding("cgroup", "warn", found, "run the controller by systemd with Delegate=yes")
 
 
 def _engine() -> Finding:
-    from tiffin.kits import sockets
+    from tiffin.local import engine
 
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    places = [
-        os.environ.get("DOCKER_HOST", "").removeprefix("unix://"),
-        "/var/run/docker.sock",
-        f"{runtime}/podman/podman.sock" if runtime else "",
-        "/run/podman/podman.sock",
-    ]
-    for place in places:
-        if place.startswith("/") and os.path.exists(place):
-            try:
-                sockets.connect(Path(place), seconds=2).close()
-            except (OSError, TiffinError) as error:
-                hint = "add yourself to the group that may use it, or start it"
-                return Finding("containers", "warn", f"{place} cannot be used: {error}", hint)
-            return Finding("containers", "ok", f"an engine runs at {place}")
-    found = "no docker or podman runs: images are found among local bundles only"
-    return Finding("containers", "warn", found, "needed for containers of your own only")
+    try:
+        found = engine.find()
+    except TiffinError as error:
+        return Finding(
+            "containers", "warn", f"{error}; needed for images that are no local bundle", error.hint or ""
+        )
+    return Finding("containers", "ok", f"an engine answers at {found.path}")

@@ -13,6 +13,7 @@ from tiffin.cli.options import Json, Name, Namespace, Output
 from tiffin.client import Client, connect
 from tiffin.errors import NoSuchDeployment, SpecError
 from tiffin.plan.objects import Object, RevisionSummary
+from tiffin.plan.state import RevisionStatus
 
 
 def rollout(
@@ -63,11 +64,21 @@ def rollout(
 
 
 def _is_over(found: Object | None) -> bool:
-    """Whether the newest revision that is ready has all calls."""
+    """Whether the newest revision is ready and shares its variant's calls with none."""
     if found is None or not watching.is_ready(found):
         return False
     newest = found.status.latest.get(found.spec.variant)
-    return newest is not None and found.status.rolled_out.get(found.spec.variant) == newest
+    is_taken = newest is not None and found.status.rolled_out.get(found.spec.variant) == newest
+    return is_taken and not _sharing(found, newest or "")
+
+
+def _sharing(found: Object, newest: str) -> list[RevisionStatus]:
+    """Other revisions of the main variant that get calls.
+
+    One that was rolled out may get a part again: a canary percentage set after that leads back to the one before.
+    """
+    variant = found.spec.variant
+    return [one for one in found.status.revisions if one.variant == variant and one.name != newest and one.weight > 0]
 
 
 def _report(client: Client, key: str) -> dict[str, Any]:
@@ -112,6 +123,9 @@ def status_text(found: Object, report: dict[str, Any]) -> list[str]:
     """Where the rollout is, for people."""
     newest = found.status.latest.get(found.spec.variant, "")
     stable = found.status.rolled_out.get(found.spec.variant, "")
+    sharing = _sharing(found, newest)
+    if stable == newest and sharing:
+        stable = sharing[0].name
     if not newest:
         lines = [f"{found.spec.key} has no revision yet"]
     elif newest == stable:

@@ -285,6 +285,23 @@ def test_a_rollout_says_who_has_which_share() -> None:
     assert rollout.status_text(found, {}) == ["iris-00002 has 25% of the calls; iris-00001 has 75%"]
 
 
+def test_a_revision_that_shares_calls_again_is_not_called_rolled_out() -> None:
+    shares = (revision(1, weight=80.0), revision(2, weight=20.0))
+    found = item(
+        conditions=(READY,), revisions=shares, latest={"main": "iris-00002"}, rolled_out={"main": "iris-00002"}
+    )
+    assert rollout.status_text(found, {}) == ["iris-00002 has 20% of the calls; iris-00001 has 80%"]
+    assert not rollout._is_over(found)
+    alone = item(
+        conditions=(READY,),
+        revisions=(revision(1, weight=0.0), revision(2, weight=100.0)),
+        latest={"main": "iris-00002"},
+        rolled_out={"main": "iris-00002"},
+    )
+    assert rollout.status_text(alone, {}) == ["iris-00002 is rolled out"]
+    assert rollout._is_over(alone)
+
+
 def test_a_history_has_revisions_that_serve_no_more_too() -> None:
     known = [
         RevisionSummary(
