@@ -465,24 +465,24 @@ class Containers:
         return None
 
     def sweep(self, run: Path, known: Sequence[Path] = ()) -> int:
-        """Remove containers of orders below ``run`` that nobody knows any more; how many. Blocking."""
-        try:
-            engine = engines.find()
-        except EngineAbsent:
-            return 0
+        """Remove containers of orders below ``run`` that nobody knows any more; how many. Blocking.
+
+        An engine that does not answer, or not well, has none.
+        """
         count = 0
-        for found in engine.labelled(ORDER_LABEL):
-            order = Path(found["Labels"][ORDER_LABEL])
-            if order.is_relative_to(run) and order not in known:
-                engine.remove(found["Id"])
-                count += 1
+        with contextlib.suppress(EngineAbsent, ProcessError):
+            engine = engines.find()
+            for found in engine.labelled(ORDER_LABEL):
+                order = Path(found["Labels"][ORDER_LABEL])
+                if order.is_relative_to(run) and order not in known:
+                    engine.remove(found["Id"])
+                    count += 1
         return count
 
     async def close(self) -> None:
         """Remove what is left of this controller's containers."""
         if self._run is not None and self._was_used:
-            with contextlib.suppress(ProcessError, EngineAbsent):
-                await threads.in_daemon(partial(self.sweep, self._run))
+            await threads.in_daemon(partial(self.sweep, self._run))
 
 
 def request_of(order: Order, port: int) -> dict[str, Any]:

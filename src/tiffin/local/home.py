@@ -29,6 +29,7 @@ import msgspec
 from tiffin.errors import PlatformError, ProcessError
 from tiffin.kits import files, processes
 from tiffin.kits.paths import DataDirectory, make_directory
+from tiffin.local.containers import Containers
 
 LONGEST_SOCKET_DIRECTORY = 80
 STOP_GRACE_SECONDS = 10.0
@@ -188,8 +189,9 @@ def clear(data: DataDirectory, *, grace_seconds: float = STOP_GRACE_SECONDS) -> 
     stopped = processes.stop(left.values(), grace_seconds=grace_seconds)
     # A replica's workers may outlive it for a moment.
     processes.stop(processes.mentioning(f"{data.run}{os.sep}"), grace_seconds=1)
+    swept = Containers().sweep(data.run)
     remove_run(data)
-    return len(stopped)
+    return len(stopped) + swept
 
 
 def has_leftovers(data: DataDirectory) -> bool:
