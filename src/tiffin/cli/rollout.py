@@ -77,8 +77,8 @@ def _sharing(found: Object, newest: str) -> list[RevisionStatus]:
 
     One that was rolled out may get a part again: a canary percentage set after that leads back to the one before.
     """
-    variant = found.spec.variant
-    return [one for one in found.status.revisions if one.variant == variant and one.name != newest and one.weight > 0]
+    others = [one for one in found.status.revisions if one.variant == found.spec.variant and one.name != newest]
+    return [one for one in others if one.weight > 0]
 
 
 def _report(client: Client, key: str) -> dict[str, Any]:
