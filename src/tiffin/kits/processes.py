@@ -254,6 +254,8 @@ class Adopted:
     def kill_group(self) -> None:
         """SIGKILL to its whole process group, also when only what it started is left of that."""
         pid = self.identity.pid
+        if pid <= 1:
+            return  # 0 would be our own group.
         # A stranger with its number leads a group of its own only if the number was free as a group's too.
         found = identify(pid)
         if found is None or abs(found.created - self.identity.created) <= CLOCK_SLACK_SECONDS:
