@@ -39,7 +39,6 @@ _ABSENT = {
     "container": "use `tiffin image`",
     "io": "annotate the method's parameters",
     "legacy": "write a class with @service",
-    "client": "call the endpoint over HTTP",
     "server": "run `tiffin serve MODULE:SERVICE`",
     "monitoring": "log from the method",
     "metrics": "use prometheus_client, which Tiffin collects from",

@@ -87,8 +87,8 @@ class ContainerSource(msgspec.Struct, frozen=True, tag="container", kw_only=True
     A target runs it from a local bundle of that tag, or with a container engine. ``mounts`` are directories
     of the container by artefact: what ``STORAGE_URI`` names is found at ``/mnt/models``; ``credentials`` are
     for whoever fetches them. ``$(PREDICTOR_HOST)`` in ``arguments`` stands for where the component it calls is
-    reached, ``host[:port][/path]`` as it stands after ``http://``; the target fills it in. ``bundle`` is the digest
-    of the local bundle that was found for the image: its program then runs as a process of the machine.
+    reached, ``host[:port][/path]`` as it stands after ``http://``; the target fills it in. ``bundle`` is the
+    digest of the local bundle that was found for the image: its program then runs as a process of the machine.
     """
 
     image: str
