@@ -23,3 +23,11 @@ def test_no_pause_is_longer_than_the_longest(lived: list[float]) -> None:
     for seconds in lived:
         lives = lives.after_death(seconds)
     assert 0 <= lives.pause_seconds <= PAUSES_SECONDS[-1]
+
+
+def test_what_never_was_well_waits_longer_and_longer_from_the_first_time_on() -> None:
+    record, pauses = Lives(), []
+    for _ in range(9):
+        record = record.after_death(0)
+        pauses.append(record.first_pause_seconds)
+    assert pauses == [1, 5, 10, 30, 60, 120, 300, 300, 300]
