@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import msgspec
 
@@ -47,6 +48,27 @@ def unscaled(component: Component) -> Component:
 
 
 def digest(variant: Variant, protocol: Protocol) -> str:
-    """What makes two versions of a variant the same revision: equal protocol and unscaled components."""
-    parts = (protocol, tuple(unscaled(component) for component in variant.components))
+    """What makes two versions of a variant the same revision: equal protocol and unscaled components.
+
+    Only what differs from a default counts, so that a field that Tiffin gains later replaces nobody's replicas.
+    """
+    parts = (protocol, _said(tuple(unscaled(component) for component in variant.components)))
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
+
+
+def _said(value: Any) -> Any:
+    """The value without the fields that have their defaults, and with the names of its types."""
+    if isinstance(value, msgspec.Struct):
+        found = {
+            field.name: _said(own)
+            for field in msgspec.structs.fields(value)
+            if (own := getattr(value, field.name)) != _default(field)
+        }
+        return [type(value).__name__, found]
+    if isinstance(value, tuple | list):
+        return [_said(item) for item in value]
+    return value
+
+
+def _default(field: msgspec.structs.FieldInfo) -> Any:
+    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default
