@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -267,6 +268,37 @@ def test_what_a_killed_up_leaves_is_stopped_by_down(home: Home) -> None:
     assert "stopped 2 processes" in done.stderr
     assert home.leftovers() == []
     assert "nothing runs here" in home.down().stderr
+
+
+def test_a_start_that_comes_to_nothing_leaves_what_a_killed_up_left_as_it_is(home: Home) -> None:
+    file = home.file("iris")
+    first = home.spawn(file)
+    report = home.report(first)
+    port = int(report["gateway"].rpartition(":")[2])
+    left = home.replicas()
+    first.kill()
+    first.wait()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert home.spawn(file, port=server.getsockname()[1]).wait(20) == 3
+    wrong = home.root / "wrong.yaml"
+    wrong.write_text(file.read_text().replace("spec:", "spek:"))
+    assert home.spawn(wrong, port=port).wait(20) == 1
+    assert ask(report, "iris").status_code == 200
+    again = home.report(home.spawn(file, port=port))
+    assert again["adopted"] == 1
+    assert home.replicas() == left
+    assert ask(again, "iris").status_code == 200
+
+
+def test_processes_whose_files_were_deleted_are_stopped_by_down(home: Home) -> None:
+    first = home.spawn(home.file("iris"))
+    home.report(first)
+    first.kill()
+    first.wait()
+    shutil.rmtree(home.data.root)
+    done = home.down()
+    assert "that a killed `tiffin up` left behind" in done.stderr
+    assert home.leftovers() == []
 
 
 def test_a_kill_while_it_starts_leaves_nothing_that_is_not_found(home: Home) -> None:

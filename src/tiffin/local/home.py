@@ -15,6 +15,7 @@ between a start and the note of its pid leaves nothing that cannot be found.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -112,6 +113,17 @@ class Home:
         """Delete what a controller needs while it runs; its processes must be gone."""
         remove_run(self.data)
 
+    def give_back(self) -> None:
+        """Leave all as it was found, after a start that came to nothing.
+
+        What a killed controller left goes on answering calls, so what it uses stays, and so does the note of it.
+        """
+        if self.left is None and not self.strangers(set()):
+            self.remove()
+        elif self.left is not None and self.state is not None and self.state.gateway == self.left.gateway:
+            with contextlib.suppress(OSError):  # The next start finds the processes by their command lines.
+                files.write_atomic(self.run / "state.json", msgspec.json.encode(self.left))
+
     def release(self) -> None:
         """Let another controller in."""
         self._lock.close()
@@ -195,8 +207,8 @@ def clear(data: DataDirectory, *, grace_seconds: float = STOP_GRACE_SECONDS) -> 
 
 
 def has_leftovers(data: DataDirectory) -> bool:
-    """Whether a controller left anything."""
-    return data.run.is_dir() and any(data.run.iterdir())
+    """Whether a controller left anything: files, or processes whose files somebody deleted."""
+    return (data.run.is_dir() and any(data.run.iterdir())) or bool(processes.mentioning(f"{data.run}{os.sep}"))
 
 
 def remove_run(data: DataDirectory) -> None:

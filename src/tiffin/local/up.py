@@ -112,6 +112,7 @@ async def up(paths: Sequence[Path], settings: Settings, data: DataDirectory, rep
     own = Home.claim(data)
     stopping = asyncio.Event()
     controller: Controller | None = None
+    work: _Up | None = None
     serving: Any = None
     killing = False
 
@@ -153,11 +154,13 @@ async def up(paths: Sequence[Path], settings: Settings, data: DataDirectory, rep
     finally:
         if serving is not None:
             await serving.stop()
-        if controller is not None:
+        if controller is not None and work is not None and work.is_in_charge(own.left, stopping):
             _release_managed(controller.store)
             await controller.stop()
         else:
-            own.remove()
+            if controller is not None:
+                await controller.let_go()
+            own.give_back()
         own.release()
         for number in STOP_SIGNALS:
             loop.remove_signal_handler(number)
@@ -183,13 +186,23 @@ class _Up:
         self._applied: list[Applied] = []
         self._warnings: tuple[str, ...] = ()
         self._adopted = 0
+        self._has_begun = self._has_started = False
+
+    def is_in_charge(self, left: home.State | None, stopping: asyncio.Event) -> bool:
+        """Whether what runs is ours to end.
+
+        A start that fails ends what it started, but not what a killed controller left: that answers calls.
+        """
+        return self._has_started or (self._has_begun and (left is None or stopping.is_set()))
 
     async def start(self) -> bool:
         """Adopt, and make the files desired."""
         controller, reporter = self._controller, self._reporter
         # A mistake in a file is told before anything starts, and before what runs is touched.
         read = await self._read()
+        self._has_begun = True
         self._adopted = await controller.start(is_detached=self._settings.is_detached)
+        self._has_started = True
         if self._adopted:
             reporter.say(f"adopted {_processes(self._adopted)} that an earlier `tiffin up` left running")
         if read is not None:
