@@ -272,9 +272,9 @@ class Deploying(Observing):
             before = self.standings.get(variant.name, Standing())
             wanted = digest(variant, deployment.protocol)
             now = self.revisions.get(before.current)
-            if now is not None and now.digest == wanted:
+            if now is not None and now.is_of(variant, deployment.protocol):
                 continue
-            number = None if self._splits(variant) else self._known(variant, before, wanted)
+            number = None if self._splits(variant) else self._known(variant, before)
             if number is None:
                 number = max([0, *self.revisions, store.next_revision(self.key) - 1]) + 1
                 revision = Revision(
@@ -303,11 +303,11 @@ class Deploying(Observing):
         is_main = deployment is not None and variant.name == deployment.variant
         return is_main and deployment is not None and deployment.canary_percent is not None
 
-    def _known(self, variant: Variant, standing: Standing, wanted: str) -> int | None:
+    def _known(self, variant: Variant, standing: Standing) -> int | None:
         """A revision that serves and is the same: going back to it needs no new one."""
         for number in (standing.rolled_out, *standing.serving):
             revision = self.revisions.get(number)
-            if revision is not None and revision.digest == wanted and revision.variant == variant.name:
+            if revision is not None and self.deployment and revision.is_of(variant, self.deployment.protocol):
                 return number
         return None
 

@@ -41,6 +41,18 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
         """``namespace/iris-00003/predictor``: the replicas of one component, and the gateway's name for them."""
         return f"{self.namespace}/{self.name}/{component}"
 
+    def is_of(self, variant: Variant, protocol: Protocol) -> bool:
+        """Whether it is what this variant says now.
+
+        Both are read alike, whatever made ``digest``: a controller that starts anew makes no revision, also when
+        it counts in other ways than the one before.
+        """
+        if self.variant != variant.name:
+            return False
+        wanted = digest(variant, protocol)
+        own = Variant(name=self.variant, components=self.components)
+        return wanted == self.digest or wanted == digest(own, self.protocol)
+
 
 def unscaled(component: Component) -> Component:
     """The component without what may change while its replicas live."""
@@ -67,6 +79,8 @@ def _said(value: Any) -> Any:
         return [type(value).__name__, found]
     if isinstance(value, tuple | list):
         return [_said(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # A whole number is read back from the store as what its field says.
     return value
 
 

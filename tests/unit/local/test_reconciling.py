@@ -17,6 +17,7 @@ from tiffin.local import deploying, lives, replica, routing
 from tiffin.local.controller import Controller
 from tiffin.local.home import Home
 from tiffin.local.seams import Order
+from tiffin.plan import revision
 from tiffin.plan.objects import Source
 from tiffin.plan.state import DeploymentStatus
 from tiffin.spec import Component
@@ -402,6 +403,35 @@ def test_a_controller_that_comes_after_another_adopts_what_runs(run: Any) -> Non
         await world.until(lambda: world.gateway.endpoints() == 2)
         assert world.launcher.launched == launched + 1
         await world.until(lambda: world.status().is_ready and world.status("other").is_ready)
+
+    run(story)
+
+
+@pytest.mark.parametrize("ends", ["stop", "let_go"])
+def test_what_was_rolled_back_stays_so_under_a_controller_that_counts_digests_otherwise(
+    run: Any, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    async def story(world: World) -> None:
+        await world.apply()
+        await world.until(lambda: world.gateway.weights() == {"iris-00001": 100.0})
+        await world.apply(uri="m2", more="canaryTrafficPercent: 20")
+        await world.until(lambda: len(world.gateway.weights()) == 2)
+        await world.controller.rollout("default/iris", "undo", None)
+        await world.until(lambda: world.gateway.weights() == {"iris-00001": 100.0})
+        await world.until(lambda: len(world.launcher.alive) == 1)
+        await getattr(world.controller, ends)()
+        world.home.release()
+        counted = revision.digest
+        for module in (revision, deploying):
+            monkeypatch.setattr(module, "digest", lambda *parts: f"new:{counted(*parts)}")
+        await world.start()
+        await world.until(lambda: world.gateway.endpoints() == 1 and world.status().observed_generation)
+        await world.apply(uri="m2", more="canaryTrafficPercent: 20")
+        await asyncio.sleep(0.05)
+        assert [one.number for one in world.controller.revisions("default/iris")] == [1, 2]
+        assert world.gateway.weights() == {"iris-00001": 100.0}
+        assert world.status().condition("Ready").reason == "RolledBack"  # type: ignore[union-attr]
+        assert len(world.launcher.alive) == 1
 
     run(story)
 

@@ -14,7 +14,11 @@ from tiffin import dialects
 from tiffin.plan import revision
 from tiffin.spec import Artefact, Component, ModelSource, Resources, Scaling, Variant
 
-SAMPLES = sorted((Path(__file__).parents[1] / "dialects" / "samples").glob("*.yaml"))
+TESTS = Path(__file__).parents[2]
+SAMPLES = [
+    *sorted((TESTS / "unit/dialects/samples").glob("*.yaml")),
+    *sorted((TESTS.parent / "examples").glob("*/*.yaml")),
+]
 
 
 def variant(**changes: Any) -> Variant:
@@ -46,6 +50,12 @@ def test_how_many_replicas_there_are_makes_none() -> None:
 
 def test_a_value_written_as_its_default_makes_none() -> None:
     assert digest(workers=1, resources=Resources(), environment={}) == digest()
+
+
+def test_a_whole_number_makes_none_once_it_was_read_back_from_the_store() -> None:
+    written = variant(resources=Resources(cpu=2))
+    read = msgspec.json.decode(msgspec.json.encode(written), type=Variant)
+    assert revision.digest(read, "open-inference") == revision.digest(written, "open-inference")
 
 
 def test_the_protocol_makes_a_revision() -> None:
