@@ -196,8 +196,10 @@ class Memory:
     def report(self, key: str) -> dict[str, Any]:
         return {"verdict": "hold"}
 
-    async def replay(self, key: str, against: str, limit: int | None) -> dict[str, Any]:
-        return {"against": against, "limit": limit}
+    async def replay(
+        self, key: str, against: str, limit: int | None, *, recorded_speed: bool = False
+    ) -> dict[str, Any]:
+        return {"against": against, "limit": limit, "slow": recorded_speed}
 
     def resources(self) -> ResourceListing:
         return ResourceListing(runtimes=(Runtime(name="kserve-sklearnserver"),), secrets=("s3",))
@@ -625,7 +627,9 @@ def test_the_other_operations_reach_the_platform(running: Running) -> None:
     ]
     assert ask.top()[0].memory_bytes == 7
     assert ask.report("default/iris") == {"verdict": "hold"}
-    assert ask.replay("default/iris", "iris-00001", limit=5) == {"against": "iris-00001", "limit": 5}
+    told = {"against": "iris-00001", "limit": 5, "slow": False}
+    assert ask.replay("default/iris", "iris-00001", limit=5) == told
+    assert ask.replay("default/iris", "iris-00001", recorded_speed=True) == told | {"limit": None, "slow": True}
     assert ask.resources().secrets == ("s3",)
     ask.shutdown()
     running.run(asyncio.wait_for(_wait(running.platform.stopped), 5))

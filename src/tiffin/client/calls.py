@@ -28,6 +28,8 @@ from tiffin.plan.state import Event
 
 LONG_SECONDS = 900.0
 """Applying a service imports it, which may take minutes; so may a replay."""
+RECORDED_SPEED_SECONDS = 86_400.0
+"""Calls of a day, sent again as far apart as they came."""
 SILENCE_SECONDS = 45.0
 """A controller sends a sign of life every 15 seconds."""
 RECONNECTS = 10
@@ -182,10 +184,13 @@ class Client:
         """What the judge of its rollout and shadow says."""
         return self._get(_path(key, "shadow-report"), dict[str, Any])
 
-    def replay(self, key: str, against: str, *, limit: int | None = None) -> dict[str, Any]:
-        """Send recorded requests to a revision; how its answers differ."""
-        wanted = objects.ReplayRequest(against=against, limit=limit)
-        return self._post(_path(key, "replay"), wanted, dict[str, Any], seconds=LONG_SECONDS)
+    def replay(
+        self, key: str, against: str, *, limit: int | None = None, recorded_speed: bool = False
+    ) -> dict[str, Any]:
+        """Send recorded requests to a revision, as far apart as they came if asked; how its answers differ."""
+        wanted = objects.ReplayRequest(against=against, limit=limit, recorded_speed=recorded_speed)
+        seconds = RECORDED_SPEED_SECONDS if recorded_speed else LONG_SECONDS
+        return self._post(_path(key, "replay"), wanted, dict[str, Any], seconds=seconds)
 
     def top(self) -> tuple[ReplicaUse, ...]:
         """What runs and what it uses."""

@@ -377,7 +377,9 @@ class Controller:
             raise CallError(f"{key} has no rollout and no shadow to report of")
         return dict(self.judge.report(key))
 
-    async def replay(self, key: str, against: str, limit: int | None) -> dict[str, Any]:
+    async def replay(
+        self, key: str, against: str, limit: int | None, *, recorded_speed: bool = False
+    ) -> dict[str, Any]:
         deploying = self._known(key)
         deployment = deploying.deployment
         if self.judge is None or deployment is None:
@@ -390,7 +392,8 @@ class Controller:
         ]
         if not endpoints:
             raise CallError(f"{revision.name} has no replica that is ready", hint="`tiffin describe` tells more")
-        return dict(await self.judge.replay(deployment, revision, endpoints, limit))
+        found = await self.judge.replay(deployment, revision, endpoints, limit, recorded_speed=recorded_speed)
+        return dict(found)
 
     def resources(self) -> ResourceListing:
         found = applying.resources_of(self.store)

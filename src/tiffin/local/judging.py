@@ -143,7 +143,13 @@ class Judge:
         return _as_json(self._case(key).report(key))
 
     async def replay(
-        self, deployment: Deployment, against: Revision, endpoints: Sequence[str], limit: int | None
+        self,
+        deployment: Deployment,
+        against: Revision,
+        endpoints: Sequence[str],
+        limit: int | None,
+        *,
+        recorded_speed: bool = False,
     ) -> dict[str, object]:
         """Send the newest ``limit`` recorded calls to a revision; raises CallError when there are none."""
         case = self._case(deployment.key)
@@ -156,7 +162,13 @@ class Judge:
                 if deployment.recording is None
                 else None,
             )
-        done = await replaying.replay(calls, against.name, endpoints, tolerance=tolerance_of(deployment))
+        done = await replaying.replay(
+            calls,
+            against.name,
+            endpoints,
+            tolerance=tolerance_of(deployment),
+            at_recorded_speed=recorded_speed,
+        )
         return _as_json({"deployment": deployment.key, "against": against.name, **done.summary()})
 
     def forget(self, key: str) -> None:

@@ -218,7 +218,13 @@ class Judge(Protocol):
         """The evidence so far of a deployment's rollout and shadow, as JSON values."""
 
     async def replay(
-        self, deployment: Deployment, against: Revision, endpoints: Sequence[str], limit: int | None
+        self,
+        deployment: Deployment,
+        against: Revision,
+        endpoints: Sequence[str],
+        limit: int | None,
+        *,
+        recorded_speed: bool = False,
     ) -> dict[str, object]:
         """Send what was recorded to these replicas of a revision; what differs, as JSON values."""
 

@@ -173,10 +173,14 @@ class ScaleRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class ReplayRequest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Send the recorded requests, at most ``limit``, to the revision ``against``."""
+    """Send the recorded requests, at most ``limit``, to the revision ``against``.
+
+    With ``recorded_speed`` as far apart as they came, else as fast as they are answered.
+    """
 
     against: str
     limit: int | None = None
+    recorded_speed: bool = msgspec.field(name="recordedSpeed", default=False)
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):

@@ -97,8 +97,13 @@ class Platform(Protocol):
     def report(self, key: str) -> dict[str, Any]:
         """What the judge of its rollout and shadow says, with the evidence."""
 
-    async def replay(self, key: str, against: str, limit: int | None) -> dict[str, Any]:
-        """Send recorded requests to a revision; the differences in answers and latency."""
+    async def replay(
+        self, key: str, against: str, limit: int | None, *, recorded_speed: bool = False
+    ) -> dict[str, Any]:
+        """Send recorded requests to a revision; the differences in answers and latency.
+
+        With ``recorded_speed`` they keep the time between them.
+        """
 
     def resources(self) -> ResourceListing:
         """What deployments can refer to."""

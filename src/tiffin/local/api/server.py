@@ -199,7 +199,9 @@ class Handlers:
         wanted = await requests.decoded(request, objects.ReplayRequest)
         if wanted.limit is not None and wanted.limit < 1:
             raise DecodeError(f"expected a number from 1, found {wanted.limit}", at="limit")
-        return reply(await self.platform.replay(key, wanted.against, wanted.limit))
+        return reply(
+            await self.platform.replay(key, wanted.against, wanted.limit, recorded_speed=wanted.recorded_speed)
+        )
 
     async def top(self, request: web.Request) -> web.StreamResponse:
         return reply(objects.UseListing(items=tuple(await self.platform.top())))
