@@ -51,6 +51,11 @@ def components(name: str, namespace: str, names: Iterable[str]) -> tuple[Route, 
     return tuple(Route(path=f"{prefix}/{component}", rewrite="/", component=component) for component in names)
 
 
+def of_revision(namespace: str, name: str, revision: str, component: str) -> str:
+    """The path of a component of one revision, ``/default/iris/-/iris-00002/predictor``."""
+    return f"/{namespace}/{name}/-/{revision}/{component}"
+
+
 def kserve(
     name: str, namespace: str, names: Iterable[str], domain: str = DOMAIN, *, is_internal: bool = False
 ) -> tuple[Route, ...]:

@@ -27,14 +27,14 @@ from tiffin.errors import CallError, ProcessError, SpecError
 from tiffin.gateway.router import Router
 from tiffin.kits import processes
 from tiffin.local import addresses, adoption, answers, applying, following, machine, preparing
+from tiffin.local.defects import NAME, Errors, fault
 from tiffin.local.deploying import Deploying
-from tiffin.local.faults import FAILURES
 from tiffin.local.history import History
 from tiffin.local.home import Home
 from tiffin.local.launching import Processes
 from tiffin.local.lives import Lives
 from tiffin.local.replica import Setting
-from tiffin.local.routing import Routing
+from tiffin.local.routing import Routing, called_at
 from tiffin.local.seams import Activator, Decider, Judge, Launcher
 from tiffin.local.store import Store, Stored, no_such
 from tiffin.local.ticking import Fixed, Ticking
@@ -44,6 +44,7 @@ from tiffin.plan.revision import Revision
 from tiffin.plan.state import DeploymentStatus, Event, Problem
 from tiffin.spec import Component, ContainerSource, Deployment, SpecWarning
 
+KEEP_SECONDS = 0.2
 TELL_SECONDS = 0.03
 """Changes that come together are told together."""
 
@@ -99,6 +100,8 @@ class Controller:
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
         self._is_detached = False
+        self._errors = Errors(home.logs / NAME)
+        self._errors.open()
         self._telling: dict[str, asyncio.TimerHandle] = {}
 
     # -- its life ------------------------------------------------------------------------------------------
@@ -118,7 +121,10 @@ class Controller:
             self._deploying(key)
         adopted = await adoption.adopt(self.home, self.store, self.deployings)
         for one in self.deployings.values():
-            one.settle()
+            try:
+                one.settle()
+            except Exception as error:
+                one.fault(error, f"settling {one.key}")
         await self._start_gateway(is_detached)
         for one in list(self.deployings.values()):
             one.begin()
@@ -134,12 +140,14 @@ class Controller:
         await self.gateway.stop()
         self.store.close()
         self.home.remove()
+        self._errors.close()
 
     async def let_go(self) -> None:
         """Stop to look after everything, and leave it running for the next controller."""
         await self._quiet()
         await asyncio.gather(*(one.let_go() for one in self.deployings.values()))
         self.store.close()
+        self._errors.close()
 
     def kill(self) -> None:
         """End all processes at once; ``stop`` still has to tidy up."""
@@ -414,13 +422,11 @@ class Controller:
 
     def setting(self, revision: Revision, component: Component, artefact: Path, fetch_seconds: float) -> Setting:
         environment = {}
+        deployment = self._deploying(revision.key).deployment
         if component.calls:
             host, port = self.gateway.address
             base = addresses.base_url(host, port).removeprefix("http://")
-            environment["PREDICTOR_HOST"] = (
-                f"{base}/{revision.namespace}/{revision.deployment}/-/{component.calls}"
-            )
-        deployment = self._deploying(revision.key).deployment
+            environment["PREDICTOR_HOST"] = base + called_at(deployment, revision, component.calls)
         spool = None
         if self.judge is not None and deployment is not None:
             spool = self.judge.spool(deployment, revision, component)
@@ -558,7 +564,12 @@ class Controller:
 
     def _call_waits(self, pool: str) -> None:
         for one in self.deployings.values():
-            one.call_waits(pool)
+            try:
+                one.call_waits(pool)
+            except Exception as error:
+                one.note_fault(one.fault(error, f"starting a replica for a call of {one.key}"))
+                # The next look goes on from what is there.
+                one.wake()
 
     async def _start_gateway(self, is_detached: bool) -> None:
         left = self.home.left
@@ -583,16 +594,17 @@ class Controller:
         lives = Lives()
         while True:
             started = time.monotonic()
-            await self.gateway.exited()
-            lives = lives.after_death(time.monotonic() - started)
-            self._say(f"{self.gateway.describe_end()}\nstarting it again")
-            await asyncio.sleep(lives.pause_seconds)
             try:
+                await self.gateway.exited()
+                lives = lives.after_death(time.monotonic() - started)
+                self._say(f"{self.gateway.describe_end()}\nstarting it again")
+                await asyncio.sleep(lives.pause_seconds)
                 await self.gateway.restart()
                 self._note_gateway()
                 await self.routing.publish()
-            except FAILURES as error:
-                self._say(str(error))
+            except Exception as error:
+                self._say(fault(error, "keeping the gateway").message)
+                await asyncio.sleep(KEEP_SECONDS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -15,11 +15,11 @@ from tiffin import dialects
 from tiffin.dialects import routes
 from tiffin.errors import SpecError
 from tiffin.gateway.router import Choice, Pool, Routed, Router, Share, Snapshot
-from tiffin.local.faults import FAILURES, problem_of
+from tiffin.local.defects import fault
 from tiffin.plan.revision import Revision
 from tiffin.plan.share import Aim, Spread, normal
 from tiffin.plan.state import Problem
-from tiffin.spec import Component, Deployment
+from tiffin.spec import Component, Deployment, Route
 
 LONGEST_PAUSE_SECONDS = 30.0
 
@@ -55,15 +55,45 @@ def routed(
         for part in revisions[number].components
     ]
     choices = {name: _choices(deployment, revisions, aims, weights, name) for name in components}
+    inner, behind = _inner(deployment, revisions, weights, frozenset(names))
     return Routed(
-        deployment=deployment,
+        deployment=msgspec.structs.replace(deployment, routes=(*deployment.routes, *inner)),
         pools=pools,
         choices={name: found for name, found in choices.items() if found},
-        variants=_variants(deployment, revisions, aims, components),
+        variants=_variants(deployment, revisions, aims, components) | behind,
         mirrors=_mirrors(deployment, revisions, spread),
         tags=_tags(deployment, aims),
         correlate=deployment.recording is not None or deployment.rollout is not None or bool(spread.mirrors),
     )
+
+
+def called_at(deployment: Deployment | None, revision: Revision, component: str) -> str:
+    """The path at which a revision's transformer or explainer finds the component it calls.
+
+    In a cluster of KServe's the predictor is a service of its own, which splits the calls that come to it whoever
+    sends them. Elsewhere what calls a predictor belongs to it, and reaches that of its own revision.
+    """
+    if deployment is not None and deployment.dialect == "kserve":
+        return f"/{revision.namespace}/{revision.deployment}/-/{component}"
+    return routes.of_revision(revision.namespace, revision.deployment, revision.name, component)
+
+
+def _inner(
+    deployment: Deployment, revisions: Mapping[int, Revision], weights: Mapping[int, float], names: frozenset[int]
+) -> tuple[list[Route], dict[tuple[str, str], Sequence[Share]]]:
+    """The addresses of what transformers and explainers call, for each revision, and what is behind them.
+
+    Those of a revision that gets no calls any more still finish what they have: with the predictor there is now.
+    """
+    found: list[Route] = []
+    behind: dict[tuple[str, str], Sequence[Share]] = {}
+    for number, revision in sorted(revisions.items()):
+        for component in sorted({part.calls for part in revision.components if part.calls}):
+            shares = _shares(revisions, {number: 100.0} if number in names else weights, component)
+            path = routes.of_revision(deployment.namespace, deployment.name, revision.name, component)
+            found.append(Route(path=path, rewrite="/", component=component, variant=revision.name))
+            behind[revision.name, component] = shares
+    return found, behind
 
 
 def _timed(part: Component, now: Component | None) -> Component:
@@ -214,9 +244,9 @@ class Routing:
         """As ``publish``; when it cannot be told now it is told later. Whether it was told now."""
         try:
             await self.publish()
-        except FAILURES as error:
-            self.problem = problem_of(error)
-            self._say(f"the gateway was not told of the change: {error}; trying again")
+        except Exception as error:
+            self.problem = fault(error, "telling the gateway")
+            self._say(f"the gateway was not told of the change: {self.problem.message}; trying again")
             if self._retrying is None or self._retrying.done():
                 self._retrying = asyncio.create_task(self._retry())
             return False
@@ -241,8 +271,8 @@ class Routing:
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
             try:
                 await self.publish()
-            except FAILURES as error:
-                self.problem = problem_of(error)
+            except Exception as error:
+                self.problem = fault(error, "telling the gateway")
                 continue
             self._say("the gateway has been told")
             self._was_told()

@@ -1,9 +1,11 @@
 """What the gateway is told of one deployment."""
 
+import msgspec
 import pytest
 
-from tiffin.gateway.router import Choice, Share
-from tiffin.local.routing import routed
+from tiffin.gateway.router import Choice, Share, Snapshot
+from tiffin.gateway.routes import render
+from tiffin.local.routing import called_at, routed
 from tiffin.plan.revision import Revision, digest
 from tiffin.plan.share import Standing, aim, spread
 from tiffin.spec import Artefact, Component, Deployment, Match, ModelSource, Route, Rule, Scaling, Traffic, Variant
@@ -117,3 +119,35 @@ def test_a_place_whose_calls_wait_is_held_with_the_scaling_there_is_now(is_held:
     assert found is not None
     assert found.pools[0].held is is_held
     assert found.pools[0].component.scaling.max_replicas == 3
+
+
+def test_a_transformer_reaches_the_predictor_of_its_own_revision_and_one_that_ends_whichever_there_is() -> None:
+    one = deployment(canary_percent=10)
+    one = msgspec.structs.replace(one, components=(PREDICTOR, TRANSFORMER))
+    aims = {"main": aim(canary(), frozenset({1, 2}), canary_percent=10)}
+    revisions = {number: revision(number, PREDICTOR, TRANSFORMER) for number in (1, 2)}
+    revisions[3] = revision(3, PREDICTOR, TRANSFORMER)  # It was replaced: nobody is sent to it any more.
+    found = routed(one, revisions, aims, spread(one, aims), {})
+    assert found is not None
+    inner = {route.path: found.variants[route.variant, route.component] for route in found.deployment.routes[2:]}
+    first, second = "default/iris-00001/predictor", "default/iris-00002/predictor"
+    assert inner == {
+        "/default/iris/-/iris-00001/predictor": (Share(first, 100.0),),
+        "/default/iris/-/iris-00002/predictor": (Share(second, 100.0),),
+        "/default/iris/-/iris-00003/predictor": (Share(first, 90.0), Share(second, 10.0)),
+    }
+    matches = str(render(Snapshot((found,))).routes)
+    assert all(path in matches for path in inner)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "path"),
+    [
+        ("kserve", "/default/iris/-/predictor"),
+        ("seldon", "/default/iris/-/iris-00002/predictor"),
+        ("tiffin", "/default/iris/-/iris-00002/predictor"),
+    ],
+)
+def test_kserve_splits_the_predictors_calls_whoever_sends_them(dialect: str, path: str) -> None:
+    one = deployment(dialect=dialect)
+    assert called_at(one, revision(2, PREDICTOR, TRANSFORMER), "predictor") == path
