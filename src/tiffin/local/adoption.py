@@ -10,7 +10,7 @@ import psutil
 from tiffin.kits import processes
 from tiffin.local.deploying import Deploying
 from tiffin.local.home import Home
-from tiffin.local.store import Store
+from tiffin.local.store import ReplicaRecord, Store
 
 
 async def adopt(home: Home, store: Store, deployings: Mapping[str, Deploying]) -> int:
@@ -19,7 +19,7 @@ async def adopt(home: Home, store: Store, deployings: Mapping[str, Deploying]) -
     count = 0
     for record in store.replicas():
         deploying = deployings.get(record.key)
-        if deploying is not None and await deploying.adopt(record):
+        if deploying is not None and await _taken_over(deploying, record):
             count += 1
             if record.identity is not None:
                 known.add(record.identity.pid)
@@ -35,6 +35,15 @@ async def adopt(home: Home, store: Store, deployings: Mapping[str, Deploying]) -
     if strangers:
         await asyncio.to_thread(processes.stop, strangers, grace_seconds=5)
     return count
+
+
+async def _taken_over(deploying: Deploying, record: ReplicaRecord) -> bool:
+    try:
+        return await deploying.adopt(record)
+    except Exception as error:
+        # What cannot be taken over is ended, and started anew.
+        deploying.say(deploying.fault(error, f"taking over {record.id} of {record.key}").message)
+        return False
 
 
 def _descends(pid: int, ancestors: set[int]) -> bool:

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import msgspec
 
-from tiffin.local.faults import FAILURES, problem_of
+from tiffin.local.defects import fault, is_unexpected
+from tiffin.local.faults import FAILURES
 from tiffin.local.observing import Observing
 from tiffin.local.replica import Replica
 from tiffin.local.routing import routed
@@ -179,6 +180,19 @@ class Deploying(Observing):
         self.wake()
         self._around.changed(self)
 
+    def fault(self, error: Exception, what: str) -> Problem:
+        """The problem that an error is; one that nobody expected is an event as well."""
+        problem = fault(error, what)
+        if is_unexpected(error):
+            self.tell(problem.reason, problem.message, is_bad=True)
+        return problem
+
+    def note_fault(self, problem: Problem | None) -> None:
+        """What keeps people's and the machine's wishes from being looked after (``None``: nothing)."""
+        if problem != self._fault:
+            self._fault = problem
+            self._around.changed(self)
+
     def say(self, text: str) -> None:
         """Tell people."""
         self._around.say(text)
@@ -202,10 +216,10 @@ class Deploying(Observing):
             try:
                 await self._step()
                 pause = RETRY_SECONDS
-            except FAILURES as error:
-                # The store or the gateway cannot be written: what is there goes on as it is.
-                self._problem = problem_of(error)
-                self.say(f"{self.key}: {error}; trying again in {pause:g} s")
+            except Exception as error:
+                # The store or the gateway cannot be written, or worse: what is there goes on as it is.
+                self._problem = self.fault(error, self.key)
+                self.say(f"{self.key}: {self._problem.message}; trying again in {pause:g} s")
                 self._around.changed(self)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_SECONDS)
@@ -347,8 +361,8 @@ class Deploying(Observing):
             began = time.monotonic()
             try:
                 live.prepared = await self._around.prepare(live.revision)
-            except FAILURES as error:
-                problem = problem_of(error)
+            except Exception as error:
+                problem = fault(error, f"preparing {live.revision.name}")
                 if live.problem is None:
                     self.tell(problem.reason, f"{live.revision.name}: {problem.message}", is_bad=True)
                 live.problem, live.failure = problem, error

@@ -45,6 +45,8 @@ class Observing:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._problem: Problem | None = None
+        self._fault: Problem | None = None
+        """What failed outside of its own task."""
         self._is_stopping = False
         self._uses: dict[str, tuple[float | None, int | None]] = {}
 
@@ -183,7 +185,7 @@ class Observing:
             preparing=frozenset(n for n, live in self.live.items() if live.prepared is None and not self._any(n)),
             idle=frozenset(n for n, live in self.live.items() if live.held and self._can_serve(n)),
             is_stopped=deployment is not None and deployment.stopped,
-            problem=self._problem,
+            problem=self._problem or self._fault,
             gateway=self._around.routing.problem,
         )
 

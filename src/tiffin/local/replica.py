@@ -23,6 +23,7 @@ import msgspec
 from tiffin.errors import ProcessError, TiffinError
 from tiffin.kits import files, http, processes, waiting
 from tiffin.local.addresses import Example, example_of
+from tiffin.local.defects import fault, is_unexpected
 from tiffin.local.faults import FAILURES, problem_of
 from tiffin.local.limits import OOM_KILLED
 from tiffin.local.lives import Lives
@@ -211,6 +212,17 @@ class Replica:
 
     async def _keep(self) -> None:
         while True:
+            try:
+                await self._live()
+            except Exception as error:
+                # Nobody foresaw it; what is said of it, and when it is tried again, is as after a death.
+                self.problem, self.failure = fault(error, self.label), error
+                self._lives = self._lives.after_death(0)
+                self._turn("CrashLoopBackOff")
+                await asyncio.sleep(max(1.0, self._lives.first_pause_seconds))
+
+    async def _live(self) -> None:
+        while True:
             if self.phase != "Ready" and not await self._attempt():
                 self._turn("CrashLoopBackOff")
                 await asyncio.sleep(self._pause())
@@ -248,12 +260,15 @@ class Replica:
             async with _slot(self._setting.slots) as free:
                 self._turn("Starting")
                 await self._start(free)
-        except FAILURES as error:
-            self.problem = problem_of(error, log=files.last_lines(self.log))
-            self.failure = error
+        except Exception as error:
+            if is_unexpected(error):
+                self.problem = fault(error, f"starting {self.label}")
+                self.failure = ProcessError(self.problem.message, hint=self.problem.hint)
+            else:
+                self.problem, self.failure = problem_of(error, log=files.last_lines(self.log)), error
             self._lives = self._lives.after_death(0)
             if self._was_ready:
-                self._keeper.say(f"{self.label} did not start: {error}")
+                self._keeper.say(f"{self.label} did not start: {self.failure}")
             return False
         if self._was_ready:
             self._keeper.say(f"{self.label} is ready again")
@@ -383,10 +398,15 @@ class Replica:
 
     async def _drain(self, publish: Callable[[], Awaitable[None]], was_ready: bool) -> None:
         await _cancelled(self._task)
-        if was_ready:
-            await publish()
-            await asyncio.sleep(SETTLE_SECONDS)
-        await self._end(grace_seconds=DRAIN_SECONDS if was_ready else 1.0)
+        try:
+            if was_ready:
+                await publish()
+                await asyncio.sleep(SETTLE_SECONDS)
+            await self._end(grace_seconds=DRAIN_SECONDS if was_ready else 1.0)
+        except Exception as error:
+            # Otherwise it would be waited for for ever.
+            self._keeper.say(f"{self.label} did not end well: {fault(error, f'ending {self.label}').message}")
+            self.kill()
         self._keeper.gone(self)
 
     async def _end(self, *, grace_seconds: float) -> None:

@@ -13,8 +13,8 @@ from tiffin.autoscale.samples import Use
 from tiffin.errors import CallError
 from tiffin.gateway.router import PoolSample
 from tiffin.kits import processes
+from tiffin.local.defects import NAME, fault
 from tiffin.local.deploying import Deploying
-from tiffin.local.faults import FAILURES
 from tiffin.local.replica import Replica
 from tiffin.local.seams import Contest, Observed
 from tiffin.plan.objects import ReplicaUse
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tiffin.local.controller import Controller
 
 TICK_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 60.0
 LOGS_EVERY = 5
 """Ticks between looks at the sizes of logs."""
 
@@ -56,6 +57,8 @@ class Ticking:
         self._workers: dict[int, list[psutil.Process]] = {}
         self._ticks = 0
         self._uses: dict[str, tuple[float | None, int | None]] = {}
+        self._paused: dict[str, tuple[float, float]] = {}
+        """By deployment whose decisions failed: until when there are none, and how long the next pause is."""
 
     async def run(self) -> None:
         """For ever."""
@@ -69,8 +72,8 @@ class Ticking:
                 await self._tick()
                 if count % LOGS_EVERY == 0:
                     self._look_at_logs()
-            except FAILURES as error:
-                self._controller.say(f"looking after the replicas: {error}")
+            except Exception as error:
+                self._controller.say(fault(error, "looking after the replicas").message)
 
     async def _tick(self) -> None:
         controller = self._controller
@@ -81,13 +84,27 @@ class Ticking:
             one.note_uses({name: self._uses[name] for name in one.replicas if name in self._uses})
             if one.pending:
                 one.wake()
-            self._decide(one)
-            await self._judge(one)
+            await self._look_after(one)
         judge = controller.judge
         if judge is not None:
             await judge.attend(
                 [one.deployment for one in controller.deployings.values() if one.deployment is not None]
             )
+
+    async def _look_after(self, deploying: Deploying) -> None:
+        """Numbers and weights of one; what fails there is tried again later, and keeps nobody else waiting."""
+        until, pause = self._paused.get(deploying.key, (0.0, TICK_SECONDS))
+        if time.monotonic() < until:
+            return
+        try:
+            self._decide(deploying)
+            await self._judge(deploying)
+        except Exception as error:
+            self._paused[deploying.key] = (time.monotonic() + pause, min(2 * pause, LONGEST_PAUSE_SECONDS))
+            deploying.note_fault(deploying.fault(error, f"deciding about {deploying.key}"))
+            return
+        self._paused.pop(deploying.key, None)
+        deploying.note_fault(None)
 
     def _is_interesting(self, deploying: Deploying) -> bool:
         deployment = deploying.deployment
@@ -295,4 +312,4 @@ class Ticking:
         home = self._controller.home
         home.cap_logs()
         every = [one for deploying in self._controller.deployings.values() for one in deploying.replicas.values()]
-        home.prune_logs({one.log.name for one in every} | {"gateway.log", "controller.log"})
+        home.prune_logs({one.log.name for one in every} | {"gateway.log", "controller.log", NAME})

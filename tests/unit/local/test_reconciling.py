@@ -13,7 +13,7 @@ from tiffin.errors import CallError, Conflict, Expired, NoSuchDeployment, Proces
 from tiffin.gateway.router import PoolSample, Routed, Snapshot
 from tiffin.kits import processes
 from tiffin.kits.paths import DataDirectory
-from tiffin.local import deploying, lives, replica, routing
+from tiffin.local import deploying, lives, replica, routing, ticking
 from tiffin.local.controller import Controller
 from tiffin.local.home import Home
 from tiffin.local.seams import Order
@@ -403,6 +403,169 @@ def test_a_controller_that_comes_after_another_adopts_what_runs(run: Any) -> Non
         await world.until(lambda: world.gateway.endpoints() == 2)
         assert world.launcher.launched == launched + 1
         await world.until(lambda: world.status().is_ready and world.status("other").is_ready)
+
+    run(story)
+
+
+def is_internal(world: World) -> bool:
+    ready = world.status().condition("Ready")
+    return ready is not None and (ready.status, ready.reason) == ("False", "InternalError")
+
+
+def check_told(world: World) -> None:
+    """All of it is in the file, and only its type where people look."""
+    written = (world.data.logs / "errors.log").read_text()
+    assert "Traceback" in written
+    assert "KeyError: 'an inside'" in written
+    told = [event for event in world.controller.events("default/iris") if event.reason == "InternalError"]
+    assert told
+    assert all(event.type == "Warning" for event in told)
+    assert not any("an inside" in text for text in (*world.said, *(event.message for event in told)))
+
+
+def failing(times: int, then: Callable[..., Any]) -> Callable[..., Any]:
+    """A function with a defect."""
+    left = [times]
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise KeyError("an inside")
+        return then(*arguments, **named)
+
+    return call
+
+
+def test_a_defect_in_a_step_is_told_and_the_step_done_again(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        monkeypatch.setattr(deploying, "spread", failing(3, deploying.spread))
+        await world.apply()
+        await world.until(lambda: is_internal(world))
+        ready = world.status().condition("Ready")
+        assert "KeyError" in ready.message and "an inside" not in ready.message  # type: ignore[union-attr]
+        assert ready.hint == f"the traceback is in {world.data.logs / 'errors.log'}"  # type: ignore[union-attr]
+        await world.until(lambda: world.status().is_ready)
+        check_told(world)
+
+    run(story)
+
+
+def test_a_defect_in_preparing_is_told_and_it_is_prepared_again(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        monkeypatch.setattr(world.controller, "prepare", failing(2, world.controller.prepare))
+        await world.apply()
+        await world.until(lambda: is_internal(world))
+        await world.until(lambda: world.status().is_ready)
+        assert "KeyError: 'an inside'" in (world.data.logs / "errors.log").read_text()
+
+    run(story)
+
+
+@pytest.mark.parametrize("part", ["launch", "note"])
+def test_a_defect_in_starting_a_replica_is_told_and_it_is_started_again(
+    run: Any, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    async def story(world: World) -> None:
+        target = world.launcher if part == "launch" else replica.Replica
+        name = "launch" if part == "launch" else "_own_example"
+        monkeypatch.setattr(target, name, failing(1, getattr(target, name)))
+        await world.apply()
+        await world.until(lambda: is_internal(world))
+        await world.until(lambda: world.status().is_ready)
+        check_told(world)
+        assert len(world.launcher.alive) == 1
+
+    run(story)
+
+
+def test_a_defect_in_ending_a_replica_ends_it_all_the_same(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        await world.apply()
+        await world.until(lambda: world.gateway.endpoints() == 1)
+        monkeypatch.setattr(Process, "stop", failing(1, Process.stop))
+        await world.controller.delete("default/iris")
+        await world.until(lambda: not world.controller.deployings)
+
+    run(story)
+
+
+def test_a_defect_in_deciding_is_told_and_keeps_no_other_deployment_waiting(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Decider(ticking.Fixed):
+        def decide(self, pool: str, component: Component, observed: Any) -> int:
+            decided.append(pool)
+            if "iris" in pool and decided.count(pool) < 3:
+                raise KeyError("an inside")
+            return 2
+
+    decided: list[str] = []
+    monkeypatch.setattr(ticking, "TICK_SECONDS", 0.02)
+
+    async def story(world: World) -> None:
+        world.controller.decider = Decider()
+        for name in ("iris", "other"):
+            await world.apply(name=name)
+            await world.controller.scale(f"default/{name}", "predictor", 1, 3)
+        await world.until(lambda: world.gateway.endpoints("other") == 2)
+        await world.until(lambda: is_internal(world))
+        await world.until(lambda: world.gateway.endpoints() == 2)
+        await world.until(lambda: world.status().is_ready)
+        check_told(world)
+
+    run(story)
+
+
+def test_a_defect_in_telling_the_gateway_is_told_and_it_is_told_again(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World) -> None:
+        monkeypatch.setattr(world.gateway, "publish", failing(2, world.gateway.publish))
+        await world.apply()
+        await world.until(lambda: is_internal(world))
+        await world.until(lambda: world.status().is_ready)
+        assert "KeyError: 'an inside'" in (world.data.logs / "errors.log").read_text()
+
+    run(story)
+
+
+def test_a_defect_in_keeping_the_gateway_leaves_it_kept(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story(world: World) -> None:
+        died, restarted = asyncio.Event(), asyncio.Event()
+
+        async def exited(gateway: Gateway) -> int:
+            await (asyncio.Event() if restarted.is_set() else died).wait()
+            return 1
+
+        async def restart(gateway: Gateway) -> None:
+            restarted.set()
+
+        monkeypatch.setattr(Gateway, "exited", failing(2, exited))
+        monkeypatch.setattr(Gateway, "restart", failing(1, restart))
+        died.set()
+        keeping = asyncio.create_task(world.controller._keep_gateway())
+        await world.until(restarted.is_set)
+        assert not keeping.done()
+        keeping.cancel()
+        assert (world.data.logs / "errors.log").read_text().count("keeping the gateway failed") == 3
+
+    run(story)
+
+
+def test_a_defect_that_a_waiting_call_meets_is_told_and_the_others_are_woken(
+    run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(world: World) -> None:
+        await world.apply()
+        await world.apply(name="other")
+        await world.until(lambda: world.gateway.endpoints() == 1 and world.gateway.endpoints("other") == 1)
+        woken = []
+        first, second = world.controller.deployings.values()
+        monkeypatch.setattr(first, "call_waits", failing(1, first.call_waits))
+        monkeypatch.setattr(second, "call_waits", woken.append)
+        world.controller._call_waits("default/iris-00001/predictor")
+        assert woken == ["default/iris-00001/predictor"]
+        check_told(world)
 
     run(story)
 

@@ -10,6 +10,7 @@ import sqlite3
 import msgspec
 
 from tiffin.errors import AuthorError, CallError, DecodeError, DiskFull, PlatformError, SpecError, TiffinError
+from tiffin.local.defects import place
 from tiffin.plan.objects import Failure
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def answer(error: BaseException) -> tuple[int, Failure]:
         number = secrets.token_hex(4)
         log.error("a request to the API failed; id=%s", number, exc_info=error)
         message = f"the controller failed at this for a reason of its own (id {number})"
-        return 500, Failure(error=message, code="error", hint="the controller's log has the details under that id")
+        return 500, Failure(error=message, code="error", hint=f"{place()} has the details under that id")
     return _status(error), Failure(
         error=error.message,
         code=error.code,
