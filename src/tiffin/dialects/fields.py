@@ -20,6 +20,8 @@ from tiffin.spec import SpecWarning
 
 LATER = "belongs to a later version of Tiffin"
 NO_EFFECT = "has no effect on this machine"
+NO_BURST = f"{NO_EFFECT}: the gateway is in the path always, and lets calls wait for the replicas there are"
+NO_GRACE = f"{NO_EFFECT}: the last replica goes only once calls are held, however long that takes"
 
 _KINDS = {str: "a string", bool: "true or false", int: "an integer", float: "a number", dict: "a mapping",
           list: "a list", type(None): "nothing"}  # fmt: skip

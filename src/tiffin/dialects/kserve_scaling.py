@@ -9,7 +9,7 @@ import msgspec
 
 from tiffin.dialects import kubernetes
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import NO_EFFECT, Fields, describe, one_of
+from tiffin.dialects.fields import NO_BURST, NO_EFFECT, Fields, describe, one_of
 from tiffin.dialects.kserve_context import Context
 from tiffin.spec import Measure, Scaling, Stabilization, Windows
 from tiffin.spec.scaling import Metric
@@ -186,6 +186,8 @@ def _windows(fields: Fields, notes: Mapping[str, Annotation]) -> Windows:
         if name not in notes:
             continue
         note = notes[name]
+        if field == "burst_capacity":
+            fields.reader.warn(note.path, NO_BURST)
         if is_duration:
             found[field] = _seconds(fields, note, least, most)
         else:

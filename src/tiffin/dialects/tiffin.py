@@ -62,7 +62,7 @@ def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAI
     """
     reader = Reader(document)
     written = DEPLOYMENT.read(reader, document.value, document.path)
-    warnings = reader.finish()
+    reader.finish()
     spec, metadata = written["spec"], written["metadata"]
     at = child(document.path, "spec")
     name, namespace = metadata["name"], metadata.get("namespace", "default")
@@ -87,7 +87,7 @@ def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAI
         annotations=metadata.get("annotations", {}),
         file=document.file,
         document=document.index,
-        warnings=warnings,
+        warnings=reader.finish(),
     )
 
 

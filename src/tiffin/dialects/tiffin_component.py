@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import Reader
+from tiffin.dialects.fields import NO_BURST, NO_GRACE, Reader
 from tiffin.dialects.kubernetes import quantity
 from tiffin.spec import (
     Artefact,
@@ -122,6 +122,9 @@ def _scaling(reader: Reader, written: Mapping[str, Any], at: str) -> Scaling:
     scale = written.get("scale", {})
     if isinstance(scale, Measure):
         return Scaling(min_replicas=least, max_replicas=most, measures=(scale,))
+    for name, why in (("burst", NO_BURST), ("zeroGrace", NO_GRACE)):
+        if name in scale:
+            reader.warn(child(child(at, "scale"), name), why)
     measures = tuple(
         _measure(name, scale[name]) for name in ("concurrency", "rps", "cpu", "memory") if name in scale
     )

@@ -134,10 +134,12 @@ _SCALE = Record(
         "panicThreshold": Field(Number(least=100), "Percent of capacity that makes a burst; 200.", example=200),
         "burst": Field(
             Either('a number or "unlimited"', number=Number(least=0), str=Choice({"unlimited": -1.0})),
-            "Calls that may arrive at once without waiting for a replica; 211.", example="unlimited",
+            "Knative's target-burst-capacity, without effect on one machine; 211.", example="unlimited",
         ),
         "downDelay": Field(DURATION, "How long a smaller number must be enough; 0 s.", example="30s"),
-        "zeroGrace": Field(DURATION, "How long leaving may take on the way to zero; 30 s.", example="10s"),
+        "zeroGrace": Field(
+            DURATION, "Knative's scale-to-zero-grace-period, without effect on one machine; 30 s.", example="10s",
+        ),
         "zeroAfter": Field(DURATION, "How long the last replica stays without calls; 0 s.", example="10m"),
         "first": Field(Whole(0), "Replicas of a new revision at first; 1.", example=2),
         "wake": Field(Whole(1), "The least number when leaving zero; 1.", example=2),

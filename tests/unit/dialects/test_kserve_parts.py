@@ -210,7 +210,9 @@ def test_knatives_annotations_are_honoured():
             activation_scale=3,
         ),
     )
-    assert flowers.warnings == ()
+    (warning,) = flowers.warnings
+    assert warning.path == 'metadata.annotations["autoscaling.knative.dev/target-burst-capacity"]'
+    assert "has no effect on this machine" in warning.message
     assert (flowers.canary_percent, flowers.stopped) == (10.0, False)
     assert component.logger == Logger(
         url="http://broker.default.svc.cluster.local", mode="request", metadata_headers=("x-tenant",)

@@ -162,6 +162,7 @@ def test_everything_that_a_deployment_can_be_arrives():
     assert predictor.logger == Logger(
         url="http://log.example.com", mode="response", metadata_headers=("x-user",), style="seldon"
     )
+    assert [warning.path for warning in found.warnings] == ["spec.scale.burst", "spec.scale.zeroGrace"]
     assert (transformer.name, transformer.calls, transformer.replicas) == ("transformer", "predictor", 2)
     assert transformer.source == ClassSource(
         artefact=Artefact("src", base),
@@ -221,7 +222,6 @@ def test_everything_that_a_deployment_can_be_arrives():
         automatic_rollback=False,
     )
     assert found.recording == Recording(percent=10.0, max_bytes=2**30, max_body_bytes=2**16)
-    assert found.warnings == ()
 
 
 @pytest.mark.parametrize(
