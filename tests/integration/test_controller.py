@@ -311,6 +311,60 @@ def test_what_goes_wrong_with_one_deployment_is_told_and_leaves_the_others_alone
     assert "SystemExit: 7" in machine.tiffin("describe", "leaves").stdout
 
 
+def test_a_deployment_that_the_gateway_refuses_keeps_no_other_from_changing(machine: Machine) -> None:
+    def file(name: str, value: str) -> Path:
+        keys = json.dumps({"keys": [{"kty": "RSA", "n": value, "e": "AQAB"}]})
+        traffic = {"jwt": {"issuer": "me", "jwks": keys, "required": False}} if value else {}
+        document = {
+            "apiVersion": "tiffin.dev/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name},
+            "spec": {"model": str(machine.model), "traffic": traffic},
+        }
+        path = machine.root / f"{name}.json.yaml"
+        path.write_text(json.dumps(document))
+        return path
+
+    def refused(name: str) -> Any:
+        found = machine.condition(name, "Routed")
+        return found if (found["status"], found["reason"]) == ("False", "GatewayRefused") else None
+
+    def served(name: str) -> bool:
+        return bool(machine.tiffin("wait", name, "--for=condition=Ready", "--timeout", "60s").returncode == 0)
+
+    bad = "!!!"
+    report = machine.up(file("first", ""))
+    with Load(report["gateway"], "/v2/models/first/infer", callers=1) as load:
+        # A new one that is refused is left out; others come and change.
+        assert machine.tiffin("apply", "-f", file("never", bad)).returncode == 0
+        told = eventually(lambda: refused("never"))
+        assert 0 < len(told["message"]) <= 300
+        assert "default/first" not in told["message"]
+        assert machine.tiffin("apply", "-f", file("second", "")).returncode == 0
+        assert served("second")
+        # One that was taken goes on as it was.
+        assert machine.tiffin("apply", "-f", file("first", bad)).returncode == 0
+        eventually(lambda: refused("first"))
+        assert machine.tiffin("scale", "second", "--min", "2", "--max", "2").returncode == 0
+        eventually(lambda: len(machine.pids()) == 4)
+        events = machine.tiffin("events", "first").stdout
+        assert "GatewayRefused" in events
+        # Put right, both are served.
+        for name in ("never", "first"):
+            assert machine.tiffin("apply", "-f", file(name, "")).returncode == 0
+            assert served(name)
+    assert load.failed == {}
+    assert load.answers["200"] > 20
+    # Another controller that finds one that is refused starts all the same, and serves the others.
+    assert machine.tiffin("apply", "-f", file("never", bad)).returncode == 0
+    eventually(lambda: refused("never"))
+    machine.kill()
+    machine.up()
+    eventually(lambda: refused("never"))
+    assert served("first")
+    assert served("second")
+
+
 def test_two_clients_that_apply_the_same_at_once_make_one_revision(machine: Machine) -> None:
     machine.up()
     path = machine.file("iris")

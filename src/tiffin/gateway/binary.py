@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import secrets
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +40,8 @@ def find_binary(environment: Mapping[str, str] | None = None) -> Path:
 
 async def check(binary: Path, bundle: Resource, directory: Path) -> None:
     """Have Envoy read a bootstrap without running it; raises SpecError with what it says against it."""
-    path = directory / "check.json"
+    # Several may be checked at once.
+    path = directory / f"check-{secrets.token_hex(4)}.json"
     files.write_atomic(path, msgspec.json.encode(bundle))
     try:
         process = await asyncio.create_subprocess_exec(

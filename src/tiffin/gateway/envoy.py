@@ -118,10 +118,12 @@ class Envoy:
         self._process = adopted = processes.Adopted(identity, name=NAME, log=self._log)
         try:
             await self.publish(snapshot)
-        except ProcessError:
+        except BaseException as error:
             adopted.close()
             self._process, self._resources, self._port = None, None, asked
-            return False
+            if isinstance(error, ProcessError):
+                return False
+            raise
         return True
 
     async def restart(self) -> None:
@@ -142,6 +144,12 @@ class Envoy:
                 self._files.remove_endpoints(after)
                 self._resources = after
             self._note_pools(snapshot)
+
+    async def check(self, snapshot: Snapshot) -> None:
+        """Have another Envoy read it without running it; raises SpecError with what that says against it."""
+        snapshot = await asyncio.to_thread(self._keys.put, snapshot)
+        resources = routes.render(snapshot)
+        await check(find_binary(), bootstrap.static_bundle(resources, self._directory), self._directory)
 
     async def sample(self) -> Mapping[str, PoolSample]:
         """The counters of every pool in the last snapshot; empty while it does not answer."""

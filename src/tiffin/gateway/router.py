@@ -132,6 +132,9 @@ class Router(Protocol):
     async def publish(self, snapshot: Snapshot) -> None:
         """Route this from now on, without losing a request; raises SpecError before anything changed."""
 
+    async def check(self, snapshot: Snapshot) -> None:
+        """Whether it would take this, without any of it taking effect; raises SpecError when it would not."""
+
     async def sample(self) -> Mapping[str, PoolSample]:
         """The counters of every pool of the last snapshot; empty while the proxy does not answer."""
 

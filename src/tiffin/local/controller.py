@@ -91,6 +91,7 @@ class Controller:
             activator=str(home.sockets / "activator.sock") if activator is not None else "",
             say=say,
             told=self._wake_all,
+            ready=self._ready,
         )
         self._say = say
         self._progress = progress
@@ -558,6 +559,16 @@ class Controller:
                 return chosen
         return {}
 
+    def _ready(self) -> dict[str, list[str]]:
+        """By pool, where its ready replicas listen."""
+        found: dict[str, list[str]] = {}
+        for one in self.deployings.values():
+            for replica in one.replicas.values():
+                if replica.is_ready:
+                    pool = replica.revision.pool(replica.component.name)
+                    found.setdefault(pool, []).append(replica.endpoint)
+        return found
+
     def _wake_all(self) -> None:
         for one in self.deployings.values():
             one.wake()
@@ -574,15 +585,14 @@ class Controller:
     async def _start_gateway(self, is_detached: bool) -> None:
         left = self.home.left
         host, port = self.gateway.address
-        snapshot = self.routing.snapshot()
         is_ours = False
         if left is not None and left.gateway is not None and processes.find(left.gateway) is not None:
             if left.host == host and port in (0, left.port):
-                is_ours = await self.gateway.adopt(left.gateway, snapshot)
+                is_ours = await self.routing.tell(partial(self.gateway.adopt, left.gateway))
             if not is_ours:
                 await asyncio.to_thread(processes.stop, [left.gateway], grace_seconds=5)
         if not is_ours:
-            await self.gateway.start(snapshot)
+            await self.routing.tell(self.gateway.start)
         self._is_detached = is_detached
         self._note_gateway()
 

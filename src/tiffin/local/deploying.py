@@ -22,6 +22,7 @@ import msgspec
 from tiffin.local.defects import fault, is_unexpected
 from tiffin.local.faults import FAILURES
 from tiffin.local.observing import Observing
+from tiffin.local.refusals import Refusal
 from tiffin.local.replica import Replica
 from tiffin.local.routing import routed
 from tiffin.local.scaling import most_held
@@ -253,7 +254,11 @@ class Deploying(Observing):
             self._aim(deployment)
         self._make_part(deployment)
         told = await self._around.routing.publish_or_retry()
-        if told:
+        refusal = self._around.routing.refusal(self.key)
+        if told and refusal is not None:
+            self._go_on_refused(refusal)
+        elif told:
+            self._refused = None
             before, self.told = self.told, self.spread
             if before != self.told:
                 self._tell_spread()
@@ -263,6 +268,15 @@ class Deploying(Observing):
             self._change()
             self._retire()
         self._around.changed(self)
+
+    def _go_on_refused(self, refusal: Refusal) -> None:
+        """The gateway does not take it: what served goes on, so that nothing of that may be drained."""
+        if refusal.problem != self._refused:
+            self._refused = refusal.problem
+            self.tell(refusal.problem.reason, refusal.problem.message, is_bad=True)
+        if not refusal.goes_on:
+            self.told = Spread({}, {})
+        self._change(may_drain=False)
 
     async def _leave(self) -> None:
         """It was deleted: no longer routed, then drained, then forgotten."""
@@ -479,7 +493,7 @@ class Deploying(Observing):
         held = frozenset((live.revision.number, name) for live in self.live.values() for name in live.held)
         self.part = routed(deployment, self.revisions, self.aims, self.spread, endpoints, held)
 
-    def _change(self) -> None:
+    def _change(self, *, may_drain: bool = True) -> None:
         """Start and drain replicas until the numbers are right."""
         wanted = {
             (number, part.name): live.wanted.get(part.name, 0)
@@ -495,7 +509,7 @@ class Deploying(Observing):
         for change in changes.reconcile(wanted, seen):
             if isinstance(change, changes.Start):
                 self._start(change.place, before)
-            else:
+            elif may_drain:
                 drained.append(self.replicas[change.id])
         self._drain(drained)
 

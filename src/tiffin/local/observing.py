@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from tiffin.errors import SpecError
 from tiffin.gateway.router import Routed
 from tiffin.local.replica import Replica
 from tiffin.local.store import Stored
@@ -45,6 +46,8 @@ class Observing:
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._problem: Problem | None = None
+        self._refused: Problem | None = None
+        """Why the gateway did not take it last."""
         self._fault: Problem | None = None
         """What failed outside of its own task."""
         self._is_stopping = False
@@ -73,6 +76,8 @@ class Observing:
         if self.observed != self.stored.generation:
             return False
         if self._problem is not None or (self.deployment is not None and self.deployment.stopped):
+            return True
+        if self._around.routing.refusal(self.key) is not None:
             return True
         if not self.aims or self.told != self.spread:
             return False
@@ -106,6 +111,9 @@ class Observing:
         """The error that keeps the newest spec from serving."""
         if self.stored is not None and self.stored.problem.message:
             return self.error
+        refusal = self._around.routing.refusal(self.key)
+        if refusal is not None:
+            return SpecError(refusal.problem.message, hint=refusal.problem.hint)
         for found in self.aims.values():
             live = self.live.get(found.standing.current)
             if found.is_reached or live is None:
@@ -173,6 +181,7 @@ class Observing:
         for (number, _), problem in self.pending.items():
             if not any(one.is_ready for one in self.replicas.values() if one.revision.number == number):
                 problems.setdefault(number, problem)
+        refusal = self._around.routing.refusal(self.key)
         return View(
             aims=self.aims,
             spread=self.told,
@@ -186,7 +195,7 @@ class Observing:
             idle=frozenset(n for n, live in self.live.items() if live.held and self._can_serve(n)),
             is_stopped=deployment is not None and deployment.stopped,
             problem=self._problem or self._fault,
-            gateway=self._around.routing.problem,
+            gateway=self._around.routing.problem if refusal is None else refusal.problem,
         )
 
     def replica_statuses(self) -> list[ReplicaStatus]:

@@ -7,21 +7,25 @@ whoever waits for a change to be known waits for a snapshot that was taken after
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from tiffin import dialects
 from tiffin.dialects import routes
-from tiffin.errors import SpecError
+from tiffin.errors import ProcessError, SpecError
 from tiffin.gateway.router import Choice, Pool, Routed, Router, Share, Snapshot
 from tiffin.local.defects import fault
+from tiffin.local.refusals import OF_THE_MACHINE, Refusal, Refusals, asked, snapshot
 from tiffin.plan.revision import Revision
 from tiffin.plan.share import Aim, Spread, normal
 from tiffin.plan.state import Problem
 from tiffin.spec import Component, Deployment, Route
 
 LONGEST_PAUSE_SECONDS = 30.0
+
+Told = TypeVar("Told")
 
 Endpoints = Mapping[tuple[int, str], Sequence[str]]
 """By a revision's number and a component's name: where its ready replicas listen."""
@@ -194,6 +198,7 @@ class Routing:
         activator: The socket of what holds calls; empty where nothing does.
         say: Told when the gateway cannot be told, and when it could again.
         told: Called when the gateway was told at last of what it could not be told at once.
+        ready: By pool, where its ready replicas listen now.
     """
 
     def __init__(
@@ -204,6 +209,7 @@ class Routing:
         activator: str = "",
         say: Callable[[str], None],
         told: Callable[[], None] = lambda: None,
+        ready: Callable[[], Mapping[str, Sequence[str]]] = dict,
     ) -> None:
         self.gateway = gateway
         self.problem: Problem | None = None
@@ -211,22 +217,73 @@ class Routing:
         self._activator = activator
         self._say = say
         self._was_told = told
+        self._refusals = Refusals(ready)
         self._lock = asyncio.Lock()
         self._wanted = 0
         self._told = 0
         self._retrying: asyncio.Task[None] | None = None
+        self._asking: asyncio.Task[None] | None = None
 
-    def snapshot(self) -> Snapshot:
-        """What is to be routed now; addresses that several deployments want go to the first."""
+    def refusal(self, key: str) -> Refusal | None:
+        """Why the gateway does not take a deployment as it is; ``None`` when it does."""
+        return self._refusals.refused.get(key)
+
+    async def tell(self, act: Callable[[Snapshot], Awaitable[Told]]) -> Told:
+        """Do it with what is to be routed now: with all that the gateway takes, when it does not take all.
+
+        Raises whatever ``act`` raises for reasons that no deployment is.
+        """
         parts = list(self._parts())
-        settled, _ = dialects.combine([msgspec.structs.replace(p.deployment, derived_name=False) for p in parts])
-        return Snapshot(
-            tuple(
-                Routed(one, p.pools, p.choices, p.variants, p.mirrors, p.tags, p.correlate)
-                for one, p in zip(settled, parts, strict=True)
-            ),
-            activator=self._activator,
-        )
+        try:
+            return await self._act(act, parts, self._refusals.chosen(parts))
+        except OF_THE_MACHINE as error:
+            # It may have read what it was told, and not have taken it.
+            suspects = self._refusals.changed(parts)
+            if type(error) is not ProcessError or act != self.gateway.publish or not suspects:
+                raise
+        except Exception:
+            suspects = self._refusals.changed(parts)
+        found = await self._refusals.find(parts, self.gateway.check, self._activator)
+        if not found:
+            await self._one_by_one(act, parts, suspects)
+        return await self._act(act, parts, self._refusals.chosen(parts))
+
+    async def _one_by_one(
+        self, act: Callable[[Snapshot], Awaitable[Told]], parts: Sequence[Routed], suspects: Sequence[Routed]
+    ) -> None:
+        """Each is good by itself: go on without those that changed, then with one after the other."""
+        waiting = {part.deployment.key for part in suspects}
+        await self._act(act, parts, self._refusals.chosen(parts, without=frozenset(waiting)))
+        for part in suspects:
+            waiting.discard(part.deployment.key)
+            try:
+                await self._act(act, parts, self._refusals.chosen(parts, without=frozenset(waiting)))
+            except OSError:
+                raise
+            except Exception as error:
+                self._refusals.refuse(part, error, goes_on=True)
+
+    async def _act(
+        self, act: Callable[[Snapshot], Awaitable[Told]], parts: Sequence[Routed], told: Sequence[Routed]
+    ) -> Told:
+        done = await act(snapshot(told, self._activator))
+        self._refusals.note_taken(parts, told)
+        if self._refusals.refused and (self._asking is None or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask_again())
+        return done
+
+    async def _ask_again(self) -> None:
+        """A file of keys, say, may be put right without anybody's applying anything."""
+        while self._refusals.refused:
+            await asyncio.sleep(LONGEST_PAUSE_SECONDS)
+            try:
+                for part in self._parts():
+                    refusal = self.refusal(part.deployment.key)
+                    if refusal and await asked([part], self.gateway.check, self._activator) is None:
+                        self._refusals.refused.pop(part.deployment.key, None)
+                        self._was_told()
+            except Exception as error:
+                self._say(fault(error, "asking the gateway again").message)
 
     async def publish(self) -> None:
         """Return when the gateway knows what is true now; raises TiffinError or OSError when it cannot be told."""
@@ -236,7 +293,7 @@ class Routing:
             if self._told >= mine:
                 return
             including = self._wanted
-            await self.gateway.publish(self.snapshot())
+            await self.tell(self.gateway.publish)
             self._told = including
             self.problem = None
 
@@ -259,9 +316,10 @@ class Routing:
 
     async def stop(self) -> None:
         """Try no more."""
-        if self._retrying is not None:
-            self._retrying.cancel()
-            await asyncio.gather(self._retrying, return_exceptions=True)
+        tasks = [task for task in (self._retrying, self._asking) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _retry(self) -> None:
         """A change the gateway was not told of (a full disk, say) must not wait for the next one."""
