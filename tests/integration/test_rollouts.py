@@ -46,6 +46,11 @@ STEPS = """
   rollout:
     steps: [{weight: 20%, for: 2s}, {weight: 50%, for: 2s}]
 """
+PATIENT = """
+  rollout:
+    steps: [{weight: 20%, for: 3s}, {weight: 50%, pause: true}, {weight: 80%, for: 60s}]
+    gates: {}
+"""
 AGREEMENT = """
   rollout:
     steps: [{weight: 0%, for: 2s}, {weight: 50%, for: 2s}]
@@ -190,6 +195,50 @@ def test_a_good_canary_is_promoted_step_by_step_and_nobody_notices(platform: Pla
         time.sleep(0.05)
     assert {status for status, _ in callers.counts} == {200}
     assert "step 2 of 2: 50 % of the calls" in platform.tiffin("events", "labels")
+
+
+def test_people_pause_resume_undo_and_promote_under_load_and_the_report_says_so(
+    platform: Platform, callers: Callers
+) -> None:
+    def is_at(step: int, phase: str) -> Callable[[dict[str, Any]], bool]:
+        return lambda told: (told["rollout"]["step"], told["rollout"]["phase"]) == (step, phase)
+
+    platform.apply(PATIENT, label="slow")
+    platform.until(is_at(1, "progressing"))
+    assert "waits until it is resumed" in platform.tiffin("rollout", "pause", "labels")
+    paused = platform.until(is_at(1, "paused"))["rollout"]
+    assert (paused["pausedBy"], paused["weight"]) == ("user", 20)
+    first = callers.counts[200, "slow"]
+    deadline = time.monotonic() + 4  # Longer than the step.
+    while time.monotonic() < deadline:
+        assert is_at(1, "paused")(platform.report())
+    assert callers.counts[200, "slow"] > first  # It keeps its share.
+    assert "goes on" in platform.tiffin("rollout", "resume", "labels")
+    platform.until(is_at(2, "paused"))  # The step's own pause.
+    platform.tiffin("rollout", "undo", "labels")
+    told = platform.report()["rollout"]  # At once.
+    assert (told["phase"], told["reason"]) == ("rolled-back", "somebody rolled it back")
+    refused = platform.tiffin("rollout", "resume", "labels", expect=None)
+    assert "goes on" not in refused
+    settled = callers.counts[200, "slow"]
+    start = callers.counts.total()
+    deadline = time.monotonic() + 20
+    while callers.counts.total() < start + 200:
+        assert time.monotonic() < deadline, callers.counts
+        time.sleep(0.05)
+    assert callers.counts[200, "slow"] - settled <= 10
+    platform.apply(PATIENT, label="chosen")
+    platform.until(
+        lambda told: told["rollout"]["candidate"] != paused["candidate"] and is_at(1, "progressing")(told)
+    )
+    assert "gets all calls" in platform.tiffin("rollout", "promote", "labels")
+    told = platform.report()["rollout"]
+    assert (told["phase"], told["weight"], told["reason"]) == ("promoted", 100, "somebody promoted it")
+    start = callers.counts[200, "chosen"]
+    while callers.counts[200, "chosen"] < start + 100:
+        assert time.monotonic() < deadline + 30, callers.counts
+        time.sleep(0.05)
+    assert {status for status, _ in callers.counts} == {200}
 
 
 def test_mirrored_answers_that_differ_roll_back_before_any_caller_sees_them(

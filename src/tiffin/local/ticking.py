@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
@@ -239,6 +240,11 @@ class Ticking:
         if standing.rolled_out == standing.current or to is not None:
             return self._controller.restore(deploying, revision)
         candidate = deploying.revisions[standing.current].name
+        judge = self._controller.judge
+        if judge is not None and deployment.rollout is not None:
+            # One that never was ready has none that could be ended; nobody looks again at one that is over.
+            with contextlib.suppress(CallError):
+                judge.steer(deployment, standing.judged, "undo", time.time())
         deploying.change_standing(
             deployment.variant, rejected=standing.current, override=0.0, mirror=0.0, judged=b"", paused=False
         )
