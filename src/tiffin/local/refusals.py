@@ -114,10 +114,10 @@ class Refusals:
         before = self._before(part)
         return before is not None and await asked([before], check, activator) is None
 
-    def refuse(self, part: Routed, error: Exception, *, goes_on: bool) -> None:
-        """It was not taken."""
+    def refuse(self, part: Routed, error: Exception, *, goes_on: bool = True) -> None:
+        """It was not taken; it goes on as it was, if it was, unless that is refused as well."""
         key = part.deployment.key
-        self.refused[key] = Refusal(part.deployment, _problem(error, key), goes_on)
+        self.refused[key] = Refusal(part.deployment, _problem(error, key), goes_on and key in self._taken)
 
     def _before(self, part: Routed) -> Routed | None:
         before = self._taken.get(part.deployment.key)

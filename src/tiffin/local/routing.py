@@ -261,7 +261,7 @@ class Routing:
             except OSError:
                 raise
             except Exception as error:
-                self._refusals.refuse(part, error, goes_on=True)
+                self._refusals.refuse(part, error)
 
     async def _act(
         self, act: Callable[[Snapshot], Awaitable[Told]], parts: Sequence[Routed], told: Sequence[Routed]
