@@ -280,14 +280,19 @@ class Tally(msgspec.Struct):
         self._count(self.statuses, f"{reference.status} {shadow.status}")
         for path in {_general(difference.path) for difference in found}:
             self._count(self.paths, path)
-        if found and len(self.examples) < MOST_EXAMPLES:
-            self.examples.append(_example(reference, shadow, found))
+        if found:
+            # The first ones, which stay, and the last ones: what differs today may differ in another way.
+            keep = self.examples if len(self.examples) < MOST_EXAMPLES else self._without_one()
+            self.examples = [*keep, _example(reference, shadow, found)]
         minute = int(reference.time // 60)
         if not self.minutes or self.minutes[-1][0] < minute:
             self.minutes = [*self.minutes[-239:], (minute, 0, 0)]
         last, compared, equal = self.minutes[-1]
         self.minutes[-1] = (last, compared + 1, equal + (not found))
         return not found
+
+    def _without_one(self) -> list[Example]:
+        return self.examples[: MOST_EXAMPLES // 2] + self.examples[MOST_EXAMPLES // 2 + 1 :]
 
     @staticmethod
     def _count(counts: dict[str, int], key: str) -> None:

@@ -171,6 +171,14 @@ def test_a_tally_counts_and_keeps_a_few_short_examples() -> None:
     assert msgspec.json.decode(msgspec.json.encode(tally), type=Tally).summary() == told
 
 
+def test_the_first_and_the_last_examples_are_kept() -> None:
+    tally = Tally()
+    for number in range(100):
+        tally.add(record({"p": number}), record({"p": -1 - number}), 1e-6)
+    kept = [int(example.differences[0].reference) for example in tally.examples]
+    assert kept == [*range(10), *range(90, 100)]
+
+
 def test_as_many_paths_as_one_likes_make_a_bounded_tally() -> None:
     tally = Tally()
     for number in range(500):
