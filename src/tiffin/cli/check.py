@@ -9,6 +9,7 @@ import typer
 
 from tiffin import dialects
 from tiffin.cli import output
+from tiffin.plan.objects import Source
 from tiffin.spec import ContainerSource, Deployment, ModelSource
 
 
@@ -21,8 +22,8 @@ def check(
 
     No artefact is fetched and no code imported: what a BentoML service says in its decorator is not in here.
     """
-    read = [deployment for path in files for deployment in dialects.read(path, domain=domain)]
-    deployments, shared = dialects.combine(read)
+    read, _ = dialects.read_all([Source(path=str(path)) for path in files], domain=domain)
+    deployments, shared = dialects.combine(deployment for deployment, _ in read)
     if as_json:
         from tiffin.local.api.hiding import hidden
 

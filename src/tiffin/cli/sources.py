@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from tiffin.errors import SpecError
 from tiffin.plan.objects import Source
@@ -26,14 +25,8 @@ def read(found: Sequence[Source], *, domain: str = "") -> list[Deployment]:
     from tiffin import dialects
     from tiffin.dialects import routes
 
-    domain = domain or routes.DOMAIN
-    result: list[Deployment] = []
-    for source in found:
-        if source.path:
-            result += dialects.read(Path(source.path), domain=domain)
-        else:
-            result += dialects.parse(source.text, file=source.file, base=source.base, domain=domain)
-    return result
+    written, _ = dialects.read_all(found, domain=domain or routes.DOMAIN)
+    return [deployment for deployment, _ in written]
 
 
 def _path(file: str) -> Source:

@@ -312,3 +312,28 @@ def _check_priorities(spec: Fields, formats: tuple[Format, ...]) -> None:
                 "supportedModelFormats",
                 f"different priorities assigned for the same model format {describe(entry.name)}",
             )
+
+
+def conflict(new: Runtime, others: Iterable[Runtime]) -> str:
+    """As KServe's webhook: of two that could be chosen for a model, one has to come first; empty when one does."""
+    for other in others:
+        if other.namespace != new.namespace or other.name == new.name or other.multi_model != new.multi_model:
+            continue
+        if new.disabled or other.disabled or not set(new.protocols) & set(other.protocols):
+            continue
+        name = next((one.name for one in new.formats for two in other.formats if _is_tied(one, two)), "")
+        if name:
+            both = f"{other.name} and {new.name}"
+            where = (
+                f"servingruntimes {both} in namespace {new.namespace}"
+                if new.namespace
+                else f"clusterservingruntimes {both}"
+            )
+            return f"same priority assigned for the model format {name} in the {where}"
+    return ""
+
+
+def _is_tied(one: Format, two: Format) -> bool:
+    if not (one.automatic and two.automatic) or one.priority is None:
+        return False
+    return (one.name.lower(), one.version, one.priority) == (two.name.lower(), two.version, two.priority)

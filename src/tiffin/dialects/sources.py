@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from tiffin.dialects import bentoml, documents, kserve, routes, seldon, tiffin
+from tiffin.dialects import bentoml, documents, kserve, routes, runtimes, seldon, tiffin
 from tiffin.dialects import resources as objects
 from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import LATER, NO_EFFECT, describe, slug
@@ -94,6 +94,7 @@ def parse(
     items = _items(text, file)
     beside, aside = _gather(items)
     context = (resources or Resources()) | beside
+    _check_priorities(items, context)
     found: list[Deployment] = []
     for item in items:
         version, kind = _kind(item)
@@ -138,6 +139,19 @@ def _gather(items: list[Document]) -> tuple[Resources, list[SpecWarning]]:
             at = child(item.path, "kind")
             warnings.append(SpecWarning(at, f"the {kind} in document {item.index + 1} {NO_EFFECT}"))
     return found, warnings
+
+
+def _check_priorities(items: list[Document], context: Resources) -> None:
+    """Refuse a runtime that ties with another one."""
+    every = runtimes.known(context.runtimes)
+    for item in items:
+        version, kind = _kind(item)
+        if kind not in runtimes.KINDS or version not in runtimes.API_VERSIONS:
+            continue
+        (new,) = objects.read(item, kind)[0].runtimes
+        if message := runtimes.conflict(new, every):
+            at = child(child(item.path, "spec"), "supportedModelFormats")
+            raise SpecError(message, at=at, hint="give one of them another priority", place=item.place(at))
 
 
 def _beside() -> set[tuple[str, str]]:

@@ -10,16 +10,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tiffin import dialects
-from tiffin.dialects import documents, routes
+from tiffin.dialects import routes
 from tiffin.dialects.resources import ConfigMap, Secret, ServiceAccount
 from tiffin.dialects.runtimes import Runtime
-from tiffin.errors import SpecError, TiffinError
+from tiffin.errors import TiffinError
 from tiffin.gateway import checks
 from tiffin.kits import threads
 from tiffin.kits.paths import DataDirectory
@@ -28,7 +27,6 @@ from tiffin.local.store import Problematic, Resource, Store, Stored
 from tiffin.plan.objects import Source
 from tiffin.spec import Deployment, SpecWarning
 
-_MANIFESTS = frozenset((".yaml", ".yml", ".json"))
 _KINDS: dict[str, type[Runtime | Secret | ServiceAccount | ConfigMap]] = {
     "ServingRuntime": Runtime,
     "Secret": Secret,
@@ -60,7 +58,7 @@ async def read(
     sources: Sequence[Source], known: dialects.Resources, data: DataDirectory, *, domain: str, trust: bool
 ) -> Read:
     """Read them all, and describe services; raises SpecError."""
-    found, resources = await threads.in_daemon(partial(_read, sources, known, domain))
+    found, resources = await threads.in_daemon(partial(dialects.read_all, sources, domain=domain, known=known))
     if trust:
         found = [(preparing.trusted(deployment), document) for deployment, document in found]
     for deployment, _ in found:
@@ -92,6 +90,10 @@ def fit(read: Read, existing: Sequence[Stored]) -> Read:
     named = combined[len(written) :]
     # Addresses are settled when they are routed, since others come and go.
     kept = [_renamed(candidate, deployment) for candidate, deployment in zip(read.candidates, named, strict=True)]
+    for candidate in kept:
+        before = by_key.get(candidate.deployment.key)
+        if before is not None:
+            dialects.check_update(before, candidate.deployment)
     keys = {candidate.deployment.key for candidate in kept}
     beside = [one.deployment for one in existing if one.key not in keys]
     if beside:
@@ -154,94 +156,6 @@ def keep_resources(store: Store, resources: dialects.Resources, managed_by: str)
             )
             changed = store.put_resource(resource) or changed
     return changed
-
-
-def _read(
-    sources: Sequence[Source], known: dialects.Resources, domain: str
-) -> tuple[list[tuple[Deployment, dict[str, Any]]], dialects.Resources]:
-    gathered = dialects.Resources()
-    for source in sources:
-        for text, file in _texts(source):
-            gathered |= dialects.gather(text, file=file)
-    resources = known | gathered
-    found: list[tuple[Deployment, dict[str, Any]]] = []
-    for source in sources:
-        if source.path:
-            path = Path(source.path)
-            try:
-                deployments = dialects.read(path, domain=domain, resources=resources)
-            except SpecError as error:
-                if gathered and _is_only_resources(error, source):
-                    continue
-                raise
-        else:
-            base = source.base or "."
-            try:
-                deployments = dialects.parse(
-                    source.text, file=source.file, base=base, domain=domain, resources=resources
-                )
-            except SpecError as error:
-                if gathered and _is_only_resources(error, source):
-                    continue
-                raise
-        found += [(deployment, _document(deployment, source)) for deployment in deployments]
-    return found, gathered
-
-
-def _is_only_resources(error: SpecError, source: Source) -> bool:
-    """A file with nothing but secrets, say, is no mistake."""
-    if "expected a deployment, found none" not in str(error):
-        return False
-    return any(bool(dialects.gather(text, file=file)) for text, file in _texts(source))
-
-
-def _texts(source: Source) -> list[tuple[str, str]]:
-    """The texts of a source that can hold resources, with their files' names."""
-    if not source.path:
-        return [(source.text, source.file)] if _has_kinds(source.text, source.file) else []
-    path = Path(source.path)
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
-    found = []
-    for file in files:
-        if file.suffix in _MANIFESTS and file.is_file() and file.stat().st_size <= documents.MAX_BYTES:
-            try:
-                text = file.read_text(encoding="utf-8-sig")
-            except (OSError, UnicodeDecodeError):
-                continue
-            if _has_kinds(text, str(file)):
-                found.append((text, str(file)))
-    return found
-
-
-def _has_kinds(text: str, file: str) -> bool:
-    """Whether every document of a text says its kind; whatever else is wrong is told when it is read."""
-    try:
-        found = documents.parse(text, file)
-    except SpecError:
-        return False
-    return bool(found) and all(isinstance(one.value, dict) and "kind" in one.value for one in found)
-
-
-def _document(deployment: Deployment, source: Source) -> dict[str, Any]:
-    """What its author wrote."""
-    texts = {file: text for text, file in _texts(source)}
-    text = texts.get(deployment.file)
-    if text is None:
-        return {}
-    for one in documents.parse(text, deployment.file):
-        value = one.value
-        if not isinstance(value, dict):
-            continue
-        items = value.get("items") if value.get("kind") == "List" else [value]
-        for item in items if isinstance(items, list) else ():
-            if one.index == deployment.document and isinstance(item, dict) and _names(item, deployment):
-                return item
-    return {}
-
-
-def _names(item: dict[str, Any], deployment: Deployment) -> bool:
-    metadata = item.get("metadata")
-    return isinstance(metadata, dict) and metadata.get("name") == deployment.name
 
 
 def _problematic(error: TiffinError | None) -> Problematic:
