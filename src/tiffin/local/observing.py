@@ -84,9 +84,9 @@ class Observing:
         for found in self.aims.values():
             current = found.standing.current
             live = self.live.get(current)
-            if found.is_reached and not any(
-                replica.phase in ("Pending", "Starting") for replica in self.replicas.values()
-            ):
+            # One that was rolled back is waited for no more.
+            is_over = found.is_reached or (current == found.standing.rejected and bool(found.shares))
+            if is_over and not any(replica.phase in ("Pending", "Starting") for replica in self.replicas.values()):
                 continue
             if live is None or not self._has_failed(live):
                 return False

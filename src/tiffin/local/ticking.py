@@ -318,4 +318,4 @@ class Ticking:
         home = self._controller.home
         home.cap_logs()
         every = [one for deploying in self._controller.deployings.values() for one in deploying.replicas.values()]
-        home.prune_logs({one.log.name for one in every} | {"gateway.log", "controller.log", NAME})
+        home.prune_logs({one.log.name for one in every} | {"gateway.log", "controller.log", "up.log", NAME})

@@ -593,6 +593,8 @@ def test_what_was_rolled_back_stays_so_under_a_controller_that_counts_digests_ot
             monkeypatch.setattr(module, "digest", lambda *parts: f"new:{counted(*parts)}")
         await world.start()
         await world.until(lambda: world.gateway.endpoints() == 1 and world.status().observed_generation)
+        # Whoever waits for the start is not kept waiting.
+        await world.until(lambda: world.controller.deployings["default/iris"].has_settled)
         await world.apply(uri="m2", more="canaryTrafficPercent: 20")
         await asyncio.sleep(0.05)
         assert [one.number for one in world.controller.revisions("default/iris")] == [1, 2]
