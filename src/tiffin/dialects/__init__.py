@@ -1,12 +1,12 @@
 """The front ends: files as users of four systems write them, as one typed ``spec.Deployment``.
 
-Lives here: ``read`` (a path in, deployments out), ``read_all`` (several that refer to each other), ``gather`` (the
-objects they refer to), ``combine`` (several that run together), ``check_update`` (what may not change of one),
-``convert`` (a deployment as a file of another system), ``native_status`` (what is observed, in a system's own
-words), and modules for each dialect: ``tiffin``, ``kserve``, ``seldon``, ``bentoml``. Next door: ``spec``, which
-they all end in. The rule of the place: text in, values out. Nothing here touches the network or imports user code, only
-``read`` and ``read_all`` open files, and every field of a file is honoured, refused by its path, or listed as a
-warning.
+Lives here: ``read`` (a path in, deployments out), ``read_all`` (several that refer to each other), ``gather``
+(the objects they refer to), ``combine`` (several that run together), ``check_update`` (what may not change of
+one), ``convert`` (a deployment as a file of another system), ``native_status`` (what is observed, in a system's
+own words), and modules for each dialect: ``tiffin``, ``kserve``, ``seldon``, ``bentoml``. Next door: ``spec``,
+which they all end in. The rule of the place: text in, values out. Nothing here touches the network or imports
+user code, only ``read`` and ``read_all`` open files, and every field of a file is honoured, refused by its path,
+or listed as a warning.
 """
 
 from __future__ import annotations
