@@ -348,6 +348,54 @@ def test_a_port_of_somebody_else_is_told_and_nothing_started(home: Home) -> None
     assert home.leftovers() == []
 
 
+def broken_envoy(root: Path, body: str) -> Path:
+    path = root / "envoy"
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("body", ["exit 1", "kill -9 $$", "echo no >&2; exec /no/such/program"])
+def test_a_gateway_that_cannot_run_is_told_and_nothing_left(
+    home: Home, monkeypatch: pytest.MonkeyPatch, body: str
+) -> None:
+    monkeypatch.setenv("TIFFIN_ENVOY", str(broken_envoy(home.root, body)))
+    process = home.spawn(home.file("iris"))
+    assert process.wait(30) == 3
+    assert "the gateway (Envoy)" in home.said(process)
+    assert home.leftovers() == []
+    assert "nothing runs here" in home.down().stderr
+
+
+def test_a_start_without_a_gateway_keeps_track_of_the_replicas_of_a_killed_up(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = home.file("iris")
+    first = home.spawn(file)
+    home.report(first)
+    left = home.replicas()
+    first.kill()
+    first.wait()
+    state = homes.read_state(home.data)
+    assert state is not None
+    assert state.gateway is not None
+    psutil.Process(state.gateway.pid).kill()
+    monkeypatch.setenv("TIFFIN_ENVOY", str(broken_envoy(home.root, "exit 1")))
+    assert home.spawn(file).wait(30) == 3
+    assert home.replicas() == left
+    monkeypatch.delenv("TIFFIN_ENVOY")
+    again = home.spawn(file)
+    report = home.report(again)
+    assert report["adopted"] == 1
+    assert ask(report, "iris").status_code == 200
+    for process in (again, *left):
+        process.kill()
+    again.wait()
+    home.down()
+    assert home.leftovers() == []
+    assert not homes.sockets_of(home.data).exists()
+
+
 def test_one_deployment_that_cannot_start_does_not_stop_the_others(home: Home) -> None:
     broken = home.root / "broken"
     broken.mkdir()
