@@ -89,6 +89,38 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
+def test_a_defect_of_whoever_is_woken_keeps_the_call_waiting(home: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def wake(pool: str) -> None:
+        raise KeyError("an inside")
+
+    async def run() -> None:
+        async with activator(home, wake) as (made, socket):
+            waiting = asyncio.create_task(call(socket, CHECK))
+            await until(lambda: made.held(POOL) == 1)
+            made.release(POOL, [])
+            assert (await waiting).status == 200
+
+    asyncio.run(run())
+    assert "KeyError: 'an inside'" in caplog.text
+
+
+def test_a_defect_while_a_call_is_answered_tells_nothing_of_the_inside(
+    home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*arguments: object) -> None:
+        raise KeyError("an inside")
+
+    async def run() -> None:
+        async with activator(home) as (_, socket):
+            monkeypatch.setattr(Activator, "_pass", defect)
+            found = await call(socket, {"x-tiffin-pool": POOL})
+        assert found.status == 503
+        assert json.loads(found.body) == {"error": "the platform failed at this for a reason of its own"}
+
+    asyncio.run(run())
+    assert "KeyError: 'an inside'" in caplog.text
+
+
 def test_two_hundred_calls_wait_wake_once_and_go_on_in_order(home: Path) -> None:
     async def run() -> None:
         woken: list[str] = []

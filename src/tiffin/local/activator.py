@@ -124,6 +124,11 @@ class Activator:
         self._busy.add(task)
         try:
             return await self._judged(request)
+        except (OSError, web.HTTPException):
+            raise  # The caller left.
+        except Exception:
+            log.exception("a call that waited could not be answered")
+            return unavailable("the platform failed at this for a reason of its own")
         finally:
             self._busy.discard(task)
 
@@ -151,6 +156,13 @@ class Activator:
             return web.Response(status=200)
         return web.Response(status=503, headers={AGAIN_HEADER: "1"})
 
+    def _try_to_wake(self, pool: str) -> None:
+        try:
+            self._wake(pool)
+        except Exception:
+            # The call waits all the same: the controller looks at what is held once a second.
+            log.exception("waking %s failed", pool)
+
     async def _pass(self, pool: str) -> None:
         """Return when a call to this pool may go on; raises Refused when it may not."""
         entry, ticket = self._holds.arrive(pool)
@@ -162,7 +174,7 @@ class Activator:
         seconds = self._holds.seconds(pool)
         try:
             if self._holds.held(pool) == 1:
-                self._wake(pool)
+                self._try_to_wake(pool)
             async with asyncio.timeout(seconds):
                 await call
         except TimeoutError:
