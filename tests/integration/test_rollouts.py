@@ -57,6 +57,36 @@ LONG = """
     steps: [{weight: 20%, for: 600s}, {weight: 50%, for: 600s}, {weight: 80%, for: 600s}]
     gates: {errorRate: 50%}
 """
+FRONT = """
+import json
+import os
+import urllib.request
+
+
+class Front:
+    def predict(self, X, names=None, meta=None):
+        url = f"http://{os.environ['PREDICTOR_HOST']}/api/v1.0/predictions"
+        body = json.dumps({"data": {"ndarray": [[1]]}}).encode()
+        asked = urllib.request.Request(url, body, {"content-type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=10) as answer:
+            label = json.load(answer)["data"]["ndarray"][0]
+        return [os.environ["FRONT"] + " asked " + label for _ in X]
+"""
+CHAINED = """
+apiVersion: tiffin.dev/v1
+kind: Deployment
+metadata: {name: chained}
+spec:
+  class: {target: "model:Labels", directory: .}
+  env: {LABEL: a}
+  transformer: {class: {target: "front:Front", directory: .}, env: {FRONT: a}}
+  variants:
+    other:
+      class: {target: "model:Labels", directory: .}
+      weight: 50%
+      env: {LABEL: b}
+      transformer: {class: {target: "front:Front", directory: .}, env: {FRONT: b}}
+"""
 AGREEMENT = """
   rollout:
     steps: [{weight: 0%, for: 2s}, {weight: 50%, for: 2s}]
@@ -359,3 +389,17 @@ def test_a_revision_that_was_rolled_back_stays_so_under_the_next_controller(
     ready = next(one for one in told["conditions"] if one["type"] == "Ready")
     assert ready["reason"] == "RolledBack"
     assert numbers(platform) == known
+
+
+def test_the_transformer_of_a_variant_asks_its_own_predictor(platform: Platform) -> None:
+    (platform.home / "front.py").write_text(FRONT)
+    (platform.home / "chained.yaml").write_text(CHAINED)
+    platform.tiffin("apply", "-f", "chained.yaml", "--wait", "--timeout", "60s")
+    seen: Counter[str] = Counter()
+    with httpx.Client(base_url=platform.base, timeout=20) as client:
+        for _ in range(60):
+            answer = client.post("/default/chained/api/v1.0/predictions", json={"data": {"ndarray": [[1]]}})
+            assert answer.status_code == 200, answer.text
+            seen[answer.json()["data"]["ndarray"][0]] += 1
+    platform.tiffin("delete", "chained")
+    assert seen.keys() == {"a asked a", "b asked b"}
