@@ -399,6 +399,20 @@ def test_replacing_and_killing_under_load_loses_no_call(machine: Machine) -> Non
     assert names == ["iris-00004"]
 
 
+def test_what_is_stopped_and_answers_nobody_is_replaced(machine: Machine) -> None:
+    report = machine.up(machine.file("iris", replicas=2))
+    eventually(lambda: len(machine.pids()) == 2)
+    replica = machine.pids()[0]
+    (gateway,) = processes.mentioning(f"{machine.data.run}/envoy/")
+    for pid in (gateway.pid, replica):
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: processes.find(gateway) is None, seconds=60)
+    eventually(lambda: len(machine.pids()) == 2 and replica not in machine.pids(), seconds=90)
+    with Load(report["gateway"], "/v2/models/iris/infer") as load:
+        eventually(lambda: load.answers["200"] > 50)
+    assert "Unresponsive" in machine.tiffin("events", "iris").stdout
+
+
 def test_deleting_while_it_starts_leaves_nothing(machine: Machine) -> None:
     machine.up()
     assert machine.tiffin("apply", "-f", machine.file("iris", replicas=4)).returncode == 0

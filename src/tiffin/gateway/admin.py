@@ -20,6 +20,10 @@ class Admin:
     def __init__(self, path: str) -> None:
         self.path = path
 
+    async def answers(self) -> bool:
+        """Whether anything is answered."""
+        return await http.ask(self.path, "/ready") is not None
+
     async def bound_port(self) -> int | None:
         """The port it listens on with its routes known; ``None`` until it does."""
         ready = await http.ask(self.path, "/ready")

@@ -155,6 +155,15 @@ class Envoy:
         """The counters of every pool in the last snapshot; empty while it does not answer."""
         return await self._admin.samples(self._pools) or {}
 
+    async def answers(self) -> bool:
+        """Whether it answers on its admin socket."""
+        return await self._admin.answers()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill_group()
+
     async def exited(self) -> int:
         """Wait for its end; the exit code."""
         if self._process is None:

@@ -138,6 +138,12 @@ class Router(Protocol):
     async def sample(self) -> Mapping[str, PoolSample]:
         """The counters of every pool of the last snapshot; empty while the proxy does not answer."""
 
+    async def answers(self) -> bool:
+        """Whether it answers questions about itself."""
+
+    def kill(self) -> None:
+        """End it at once; returns before it is gone."""
+
     async def exited(self) -> int:
         """Wait until the proxy ends, for whatever reason; its exit code."""
 

@@ -26,7 +26,7 @@ from tiffin.dialects import routes, runtimes, statuses
 from tiffin.errors import CallError, ProcessError, SpecError
 from tiffin.gateway.router import Router
 from tiffin.kits import processes
-from tiffin.local import addresses, adoption, answers, applying, following, machine, preparing
+from tiffin.local import addresses, adoption, answers, applying, following, liveness, machine, preparing
 from tiffin.local.defects import NAME, Errors, fault
 from tiffin.local.deploying import Deploying
 from tiffin.local.history import History
@@ -605,6 +605,12 @@ class Controller:
         while True:
             started = time.monotonic()
             try:
+                identity = self.gateway.identity
+                if identity is not None and await liveness.ended_or_stuck(
+                    self.gateway.exited(), self.gateway.answers, identity.pid, liveness.GATEWAY
+                ):
+                    self._say("the gateway answers nobody; it is ended")
+                    self.gateway.kill()
                 await self.gateway.exited()
                 lives = lives.after_death(time.monotonic() - started)
                 self._say(f"{self.gateway.describe_end()}\nstarting it again")

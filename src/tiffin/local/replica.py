@@ -22,6 +22,7 @@ import msgspec
 
 from tiffin.errors import ProcessError, TiffinError
 from tiffin.kits import files, http, processes, waiting
+from tiffin.local import liveness
 from tiffin.local.addresses import Example, example_of
 from tiffin.local.defects import fault, is_unexpected
 from tiffin.local.faults import FAILURES, problem_of
@@ -239,20 +240,36 @@ class Replica:
 
     async def _until_dead(self) -> None:
         assert self.running is not None
-        began = time.monotonic()
-        await self.running.exited()
-        said = self.running.describe_end()
-        self._keeper.say(said)
-        self.running.kill()
+        running, began = self.running, time.monotonic()
+        if await self._ended_or_stuck(running):
+            self._keeper.say(f"{self.label} answers nobody and does nothing; it is ended")
+            running.kill()
+            await running.exited()
+            said = f"{self.label} was stuck: it answered nobody, and was ended"
+        else:
+            said = running.describe_end()
+            self._keeper.say(said)
+            running.kill()
         lines = files.last_lines(self.log)
         self.problem = Problem(
-            reason=OOM_KILLED if OOM_KILLED in said else "Crashed",
+            reason=OOM_KILLED if OOM_KILLED in said else "Unresponsive" if "was stuck" in said else "Crashed",
             message=said.partition("; its last log lines:")[0],
             hint=f"its log is {self.log}",
             log=tuple(lines),
         )
         self._lives = self._lives.after_death(time.monotonic() - began)
         self._forget_process(restarts=self.record.restarts + 1)
+
+    async def _ended_or_stuck(self, running: Running) -> bool:
+        async def ask() -> bool:
+            # Somebody may have deleted the socket, which says nothing of it.
+            gone = not await asyncio.to_thread(Path(running.endpoint).exists)
+            return gone or await http.ask(running.endpoint, "/livez", seconds=5.0) is not None
+
+        if not running.endpoint.startswith("/"):
+            await running.exited()  # Of a program of others' nobody knows what it answers.
+            return False
+        return await liveness.ended_or_stuck(running.exited(), ask, running.identity.pid, liveness.REPLICA)
 
     async def _attempt(self) -> bool:
         """Start it, or go on with a start that another controller began; whether it is ready."""
