@@ -44,6 +44,7 @@ from tiffin.plan.revision import Revision
 from tiffin.plan.state import DeploymentStatus, Event, Problem
 from tiffin.spec import Component, ContainerSource, Deployment, SpecWarning
 
+GATEWAY_FORGIVEN_SECONDS = 1.0
 KEEP_SECONDS = 0.2
 TELL_SECONDS = 0.03
 """Changes that come together are told together."""
@@ -612,7 +613,8 @@ class Controller:
                     self._say("the gateway answers nobody; it is ended")
                     self.gateway.kill()
                 await self.gateway.exited()
-                lives = lives.after_death(time.monotonic() - started)
+                # All callers wait for it, and it starts quickly: only one that cannot stay has to pause.
+                lives = lives.after_death(time.monotonic() - started, GATEWAY_FORGIVEN_SECONDS)
                 self._say(f"{self.gateway.describe_end()}\nstarting it again")
                 await asyncio.sleep(lives.pause_seconds)
                 await self.gateway.restart()

@@ -15,9 +15,9 @@ class Lives:
 
     deaths: int = 0
 
-    def after_death(self, lived_seconds: float) -> Lives:
+    def after_death(self, lived_seconds: float, forgiven_seconds: float = FORGIVEN_AFTER_SECONDS) -> Lives:
         """The record after another death."""
-        return Lives(1 if lived_seconds >= FORGIVEN_AFTER_SECONDS else self.deaths + 1)
+        return Lives(1 if lived_seconds >= forgiven_seconds else self.deaths + 1)
 
     @property
     def pause_seconds(self) -> float:

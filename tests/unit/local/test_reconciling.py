@@ -207,7 +207,7 @@ class World:
     async def until(self, ask: Callable[[], object], *, seconds: float = 5.0) -> None:
         async with asyncio.timeout(seconds):
             while not ask():  # noqa: ASYNC110
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(0.0005)  # Some states are there for a few milliseconds.
 
 
 @pytest.fixture
@@ -529,9 +529,9 @@ def test_a_defect_in_telling_the_gateway_is_told_and_it_is_told_again(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def story(world: World) -> None:
-        monkeypatch.setattr(world.gateway, "publish", failing(2, world.gateway.publish))
+        monkeypatch.setattr(world.gateway, "publish", failing(6, world.gateway.publish))
         await world.apply()
-        await world.until(lambda: is_internal(world))
+        await world.until(lambda: any("telling the gateway failed" in text for text in world.said))
         await world.until(lambda: world.status().is_ready)
         assert "KeyError: 'an inside'" in (world.data.logs / "errors.log").read_text()
 
