@@ -113,7 +113,9 @@ def _written(document: dict[str, Any] | None) -> dict[str, Any] | None:
     """What its author wrote: without what is added when it is shown."""
     if document is None:
         return None
-    found = {name: value for name, value in document.items() if name != "status"}
+    from tiffin.dialects import bases
+
+    found = {name: value for name, value in bases.without(document).items() if name != "status"}
     if isinstance(metadata := found.get("metadata"), dict):
         kept = {name: value for name, value in metadata.items() if name not in _ADDED}
         if kept.get("namespace") == "default":

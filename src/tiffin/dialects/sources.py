@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from tiffin.dialects import bentoml, documents, kserve, routes, runtimes, seldon, tiffin
+from tiffin.dialects import bases, bentoml, documents, kserve, routes, runtimes, seldon, tiffin
 from tiffin.dialects import resources as objects
 from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import LATER, NO_EFFECT, describe, slug
@@ -83,7 +83,7 @@ def read(path: Path, domain: str, resources: Resources) -> list[Deployment]:
 def parse(
     text: str, *, file: str = "", base: str = "", domain: str = routes.DOMAIN, resources: Resources | None = None
 ) -> list[Deployment]:
-    """The deployments of a YAML or JSON text; relative paths in it start from ``base``.
+    """The deployments of a YAML or JSON text; relative paths in it start from ``base``, or where it says itself.
 
     They may refer to ``resources`` and to those in the text itself. A text that has nothing but resources gives
     no deployments.
@@ -100,7 +100,8 @@ def parse(
         version, kind = _kind(item)
         front = FRONTS.get((version, kind))
         if front is not None:
-            found.append(front(item, base=base, domain=domain, resources=context))
+            bare, start = bases.taken(item, base)
+            found.append(front(bare, base=start, domain=domain, resources=context))
         elif (version, kind) in _REFUSED:
             at = child(item.path, "kind")
             raise SpecError(_REFUSED[version, kind], at=at, place=item.place(at))

@@ -22,7 +22,7 @@ from typing import Any, Literal
 import msgspec
 
 from tiffin import dialects
-from tiffin.dialects import routes, runtimes, statuses
+from tiffin.dialects import bases, routes, runtimes, statuses
 from tiffin.errors import CallError, ProcessError, SpecError
 from tiffin.gateway.router import Router
 from tiffin.kits import processes
@@ -368,7 +368,7 @@ class Controller:
 
     def native(self, key: str) -> dict[str, Any]:
         found = self.get(key)
-        kept = statuses.native_document(found.document)
+        kept = bases.noted(statuses.native_document(found.document), found.spec)
         shown = kept or {"apiVersion": found.api_version, "kind": found.kind}
         made = datetime.fromtimestamp(found.metadata.created_at, UTC)
         shown["metadata"] = {
