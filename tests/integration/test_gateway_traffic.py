@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import http.client
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -291,6 +292,24 @@ def token(claims: Mapping[str, Any], key: bytes = b"hello") -> dict[str, str]:
 KEYS = json.dumps(
     {"keys": [{"kty": "oct", "k": base64.urlsafe_b64encode(b"hello").decode(), "alg": "HS256", "kid": "1"}]}
 )
+
+
+def test_a_caller_who_is_refused_gets_no_cookie() -> None:
+    async def scenario(made: Stage, client: httpx.AsyncClient) -> None:
+        one, two = await made.pool("one"), await made.pool("two")
+        keys = made.directory / "keys.json"
+        keys.write_text(KEYS)
+        jwt = Jwt(issuer="me", audiences=("tiffin",), jwks_file=str(keys))
+        found = deployment(Traffic(sticky=Sticky(by="cookie", name="who", ttl_seconds=60), jwt=jwt))
+        await made.envoy.start(routed(found, (one, two), by_weight((one, 50), (two, 50))))
+        refused = await client.get(f"{made.url}/iris")
+        assert (refused.status_code, refused.headers.get("set-cookie")) == (401, None)
+        good = token({"iss": "me", "aud": "tiffin", "exp": time.time() + 60})
+        taken = await client.get(f"{made.url}/iris", headers=good)
+        assert taken.status_code == 200
+        assert re.match(r"who=[^;]+; Max-Age=60; Path=/; HttpOnly", taken.headers["set-cookie"])
+
+    play(scenario)
 
 
 def test_claims_of_a_valid_token_choose_and_forged_ones_do_not() -> None:

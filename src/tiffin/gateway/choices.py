@@ -213,7 +213,8 @@ def _rest(to: Destination, parts: Sequence[tuple[str, int]], case: _Case) -> Res
     if added:
         rest["request_headers_to_add"] = added
     if case.new:
-        rest["response_headers_to_add"] = [_cookie(to)]
+        text = f"%FILTER_STATE({filters.COOKIE}:PLAIN)%"
+        rest["response_headers_to_add"] = [_added("set-cookie", text, "APPEND_IF_EXISTS_OR_ADD")]
     if _waking(to, parts):
         # What may have to be sent twice.
         rest["request_body_buffer_limit"] = AGAIN_MOST_BYTES
@@ -281,12 +282,11 @@ def _hash(to: Destination, case: _Case) -> Resource:
     return {"filter_state": {"key": filters.VISITOR}} if case.new else {"cookie": {"name": sticky.name}}
 
 
-def _cookie(to: Destination) -> Resource:
+def _cookie(to: Destination) -> str:
     sticky = to.deployment.traffic.sticky
     assert sticky is not None
     lives = f"; Max-Age={max(1, round(sticky.ttl_seconds))}" if sticky.ttl_seconds > 0 else ""
-    text = f"{sticky.name}=%FILTER_STATE({filters.VISITOR}:PLAIN)%{lives}; Path=/; HttpOnly; SameSite=Lax"
-    return _added("set-cookie", text, "APPEND_IF_EXISTS_OR_ADD")
+    return f"{sticky.name}=%FILTER_STATE({filters.VISITOR}:PLAIN)%{lives}; Path=/; HttpOnly; SameSite=Lax"
 
 
 def _filters(to: Destination, case: _Case) -> Resource:
@@ -294,7 +294,7 @@ def _filters(to: Destination, case: _Case) -> Resource:
     traffic = to.deployment.traffic
     return {
         **(filters.check_token(traffic.jwt) if traffic.jwt else {}),
-        **(filters.number_visitor() if case.new else {}),
+        **(filters.number_visitor(_cookie(to)) if case.new else {}),
         **(filters.limit(to.most_bytes) if case.unmeasured else {}),
     }
 

@@ -22,6 +22,7 @@ TOKENS, STICKY, HOLD, LIMIT = "tokens", "sticky", "hold", "limit"
 CLAIMS = "claims"
 HOLD_SECONDS = 600.0
 VISITOR = "tiffin.visitor"
+COOKIE = "tiffin.cookie"
 TOKENS_TYPE = FILTERS + "jwt_authn.v3.JwtAuthentication"
 
 
@@ -86,23 +87,31 @@ def check_token(jwt: Jwt) -> Resource:
     return {TOKENS: {"@type": FILTERS + "jwt_authn.v3.PerRouteConfig", "requirement_name": requirement(jwt)}}
 
 
-def _sticky() -> Resource:
+def _sticky(cookie: str = "") -> Resource:
     """Gives a caller without a cookie a number, then chooses its route again by that number."""
-    visitor = {
-        "object_key": VISITOR,
-        "factory_key": "envoy.hashable_string",
-        "format_string": {"text_format_source": {"inline_string": "%UNIQUE_ID%"}},
-    }
+    visitor = _remembered(VISITOR, "envoy.hashable_string", "%UNIQUE_ID%")
     return {
         "@type": FILTERS + "set_filter_state.v3.Config",
-        "on_request_headers": [visitor],
+        "on_request_headers": [visitor, *([_remembered(COOKIE, "envoy.string", cookie)] if cookie else [])],
         "clear_route_cache": True,
     }
 
 
-def number_visitor() -> Resource:
-    """For a route: as ``sticky``."""
-    return {STICKY: {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": {}}}
+def _remembered(key: str, factory: str, text: str) -> Resource:
+    return {
+        "object_key": key,
+        "factory_key": factory,
+        "format_string": {"text_format_source": {"inline_string": text}},
+    }
+
+
+def number_visitor(cookie: str) -> Resource:
+    """For a route: as ``sticky``. ``cookie`` is the whole cookie, with the filter state ``VISITOR`` in it.
+
+    It is written here, not where the answer gets it, since a call that an earlier filter answers has no number:
+    it must get no cookie, and Envoy leaves out only a header that is empty as a whole.
+    """
+    return {STICKY: {"@type": TYPE + "envoy.config.route.v3.FilterConfig", "config": _sticky(cookie)}}
 
 
 def _hold() -> Resource:
