@@ -19,7 +19,7 @@ from aiohttp import web
 from tiffin.errors import PlatformError
 from tiffin.gateway.router import AGAIN_HEADER, HOLD_HEADER, POOL_HEADER
 from tiffin.local.holding import Entry, Holds
-from tiffin.local.streams import Streams
+from tiffin.local.streams import SERVER, Streams
 
 log = logging.getLogger(__name__)
 
@@ -123,14 +123,16 @@ class Activator:
         task: asyncio.Task[None] | None = asyncio.current_task()
         self._busy.add(task)
         try:
-            return await self._judged(request)
+            answer = await self._judged(request)
         except (OSError, web.HTTPException):
             raise  # The caller left.
         except Exception:
             log.exception("a call that waited could not be answered")
-            return unavailable("the platform failed at this for a reason of its own")
+            answer = unavailable("the platform failed at this for a reason of its own")
         finally:
             self._busy.discard(task)
+        answer.headers.setdefault("server", SERVER)
+        return answer
 
     async def _judged(self, request: web.BaseRequest) -> web.StreamResponse:
         pool = request.headers.get(POOL_HEADER, "")

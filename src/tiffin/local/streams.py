@@ -26,6 +26,8 @@ MOST_BODY_BYTES = 67_108_864
 MOST_BYTES_IN_ALL = 268_435_456
 CONNECT_SECONDS = 5.0
 _ERROR_BYTES = 65_536
+SERVER = "tiffin"
+"""What answers say of who made them: callers need not know which library in which version it is."""
 _OWN = frozenset(
     {
         *("connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
@@ -104,7 +106,9 @@ class Streams:
         await asyncio.wait((waiting,), timeout=self._patience_seconds)
         if waiting.done():
             return None
-        answer = web.StreamResponse(headers={"content-type": "text/event-stream", "cache-control": "no-cache"})
+        answer = web.StreamResponse(
+            headers={"content-type": "text/event-stream", "cache-control": "no-cache", "server": SERVER}
+        )
         await answer.prepare(request)
         while not waiting.done():
             await answer.write(COMMENT)
@@ -153,6 +157,7 @@ async def _copied(
         for name, value in response.headers.items():
             if name.lower() not in _OWN:
                 answer.headers.add(name, value)
+        answer.headers.setdefault("server", SERVER)
         await answer.prepare(request)
     try:
         async for chunk in response.content.iter_any():

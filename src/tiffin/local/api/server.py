@@ -33,6 +33,7 @@ from tiffin.local.api import failures, openapi, requests, streams
 from tiffin.local.api.hiding import without_secrets
 from tiffin.local.api.operations import OPERATIONS
 from tiffin.local.api.platform import Platform
+from tiffin.local.streams import SERVER
 from tiffin.plan import objects
 from tiffin.plan.objects import Object, Source, Watched
 from tiffin.plan.revision import Revision
@@ -265,7 +266,11 @@ def application(platform: Platform, *, token: str = "") -> web.Application:
     async def stop_streams(_: web.Application) -> None:
         handlers.stopping.set()
 
+    async def sign(_: web.Request, response: web.StreamResponse) -> None:
+        response.headers["server"] = SERVER
+
     app.on_shutdown.append(stop_streams)
+    app.on_response_prepare.append(sign)
     return app
 
 
