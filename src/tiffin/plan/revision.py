@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.spec import Component, Scaling, Variant
+from tiffin.spec import Artefact, Component, Scaling, Variant
 from tiffin.spec.deployment import Protocol
 
 
@@ -76,6 +76,8 @@ def _said(value: Any) -> Any:
             for field in msgspec.structs.fields(value)
             if (own := getattr(value, field.name)) != _default(field)
         }
+        if isinstance(value, Artefact) and (value.uri.startswith("/") or "://" in value.uri):
+            found.pop("base", None)  # It is the same file from everywhere.
         return [type(value).__name__, found]
     if isinstance(value, tuple | list):
         return [_said(item) for item in value]

@@ -44,6 +44,12 @@ def test_what_replicas_are_started_from_makes_a_revision(changes: dict[str, Any]
     assert digest(**changes) != digest()
 
 
+@pytest.mark.parametrize(("uri", "same"), [("/m", True), ("s3://bucket/m", True), ("./m", False)])
+def test_where_a_file_lies_makes_one_only_for_relative_paths(uri: str, same: bool) -> None:
+    here, there = (digest(source=ModelSource(artefact=Artefact(uri=uri, base=base))) for base in ("/a", "/b"))
+    assert (here == there) == same
+
+
 def test_how_many_replicas_there_are_makes_none() -> None:
     assert digest(scaling=Scaling(min_replicas=0, max_replicas=9)) == digest()
 
