@@ -373,8 +373,13 @@ def test_a_revision_that_was_rolled_back_stays_so_under_the_next_controller(
 ) -> None:
     calling = Callers(platform.base)
     try:
+        earlier = (platform.report().get("rollout") or {}).get("candidate")
         platform.apply(STEPS, errors=1.0, label=f"bad-{again.__name__}")
-        platform.until(lambda told: told["rollout"]["phase"] == "rolled-back")
+        platform.until(
+            lambda told: (
+                (told["rollout"]["phase"], told["rollout"]["candidate"] == earlier) == ("rolled-back", False)
+            )
+        )
     finally:
         calling.stop()
     known = numbers(platform)
