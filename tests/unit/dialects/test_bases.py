@@ -49,9 +49,9 @@ def read(document: dict[str, Any], base: str):
 @pytest.mark.parametrize("document", [KSERVE, SELDON, TIFFIN, CODE, CANARY, KEYS])
 def test_what_is_shown_and_read_again_elsewhere_is_what_it_was(document):
     original = copy.deepcopy(document)
-    before = read(document, "/work/here")
+    before = read(document, "/srv/here")
     shown = noted(document, before)
-    assert shown["metadata"]["annotations"][BASE] == "/work/here"
+    assert shown["metadata"]["annotations"][BASE] == "/srv/here"
     assert is_equal(before, read(shown, "/"))
     assert not is_equal(before, read(document, "/"))
     assert without(shown) == document == original
