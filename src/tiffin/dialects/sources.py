@@ -62,6 +62,10 @@ def read(path: Path, domain: str, resources: Resources) -> list[Deployment]:
         return _read_directory(path, domain, resources)
     if not path.exists():
         raise SpecError("expected a file or directory, found nothing", place=str(path))
+    if not path.is_file():
+        # Reading a pipe or a device may never end.
+        hint = "for what another program writes: `... | tiffin apply -f -`"
+        raise SpecError("expected a file or directory, found a pipe or device", hint=hint, place=str(path))
     if path.name in bentoml.FILES:
         return [_service(bentoml.parse(_text(path), str(path)), path.parent, domain)]
     if path.suffix == ".toml":

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -228,6 +229,13 @@ def test_nothing_to_serve_is_said_with_what_could_be(tmp_path):
     assert str(refusal(lambda: read(tmp_path / "no.yaml"))).endswith(
         "no.yaml: expected a file or directory, found nothing"
     )
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    refused = refusal(lambda: read(tmp_path / "pipe.yaml"))
+    assert str(refused).endswith("pipe.yaml: expected a file or directory, found a pipe or device")
+    assert "-f -" in refused.hint
 
 
 @pytest.mark.parametrize(
