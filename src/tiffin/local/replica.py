@@ -158,7 +158,7 @@ class Replica:
             phase=self.phase,
             pid=running.identity.pid if running is not None else None,
             endpoint=self.endpoint,
-            restarts=self.record.restarts,
+            restarts=max(0, self.record.generation - 1),
             started=self.record.started,
             cpu=cpu,
             memory_bytes=memory_bytes,
@@ -258,7 +258,7 @@ class Replica:
             log=tuple(lines),
         )
         self._lives = self._lives.after_death(time.monotonic() - began)
-        self._forget_process(restarts=self.record.restarts + 1)
+        self._forget_process()
 
     async def _ended_or_stuck(self, running: Running) -> bool:
         async def ask() -> bool:
@@ -431,13 +431,13 @@ class Replica:
             await self.running.stop(grace_seconds=grace_seconds)
             self._forget_process()
 
-    def _forget_process(self, **changes: object) -> None:
+    def _forget_process(self) -> None:
         self.running = None
         if "/" in self.endpoint:
             Path(self.endpoint).unlink(missing_ok=True)
         # A full disk: the old note stays, which does no harm.
         with contextlib.suppress(*FAILURES):
-            self._note(identity=None, ready=False, **changes)
+            self._note(identity=None, ready=False)
 
     def _note(self, **changes: object) -> None:
         self.record = msgspec.structs.replace(self.record, **changes)

@@ -99,7 +99,6 @@ class ReplicaRecord(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str = ""
     ready: bool = False
     started: float = 0.0
-    restarts: int = 0
     start_seconds: dict[str, float] = {}
 
 

@@ -304,6 +304,8 @@ def test_a_new_revision_that_cannot_start_leaves_the_old_one_serving_and_says_wh
         ready = world.status().condition("Ready")
         assert ready is not None
         assert (ready.status, ready.reason, ready.hint) == ("False", "StartFailed", "try another one")
+        # Each further start counts, also of what never was ready.
+        await world.until(lambda: max(one.restarts for one in world.status().replicas) >= 2)
         # Back to what served: at once, with no new revision.
         await world.apply()
         await world.until(lambda: world.status().is_ready)
