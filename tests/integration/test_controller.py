@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -397,6 +398,17 @@ def test_replacing_and_killing_under_load_loses_no_call(machine: Machine) -> Non
     assert load.answers["200"] > 200
     names = [one["name"] for one in machine.status("iris")["revisions"] if one["weight"] > 0]
     assert names == ["iris-00004"]
+
+
+def test_a_controller_whose_directory_is_deleted_stops_and_leaves_nothing(machine: Machine) -> None:
+    machine.up(machine.file("iris"))
+    mine = processes.mentioning(str(machine.data.root))
+    assert mine
+    shutil.rmtree(machine.data.root)
+    assert machine.started[-1].wait(60) == 0
+    assert "was deleted" in machine.said()
+    assert processes.wait_gone(mine, seconds=10) == []
+    assert not machine.data.root.exists()
 
 
 def test_what_is_stopped_and_answers_nobody_is_replaced(machine: Machine) -> None:

@@ -37,6 +37,7 @@ STOP_GRACE_SECONDS = 10.0
 LOGS_KEPT = 50
 LOG_MOST_BYTES = 16 * 1024 * 1024
 LOG_KEPT_BYTES = 2 * 1024 * 1024
+LOCK = "controller.lock"
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +64,7 @@ class Home:
     def claim(cls, data: DataDirectory) -> Home:
         """Be the one controller of this directory; raises ProcessError when there is one, PlatformError."""
         data.make()
-        lock = (data.root / "controller.lock").open("a+")
+        lock = (data.root / LOCK).open("a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -109,9 +110,17 @@ class Home:
         found = processes.mentioning(f"{self.run}{os.sep}")
         return [identity for identity in found if identity.pid not in known]
 
+    def is_ours(self) -> bool:
+        """Whether the directory is still the one that was claimed: somebody may have deleted it meanwhile."""
+        try:
+            return os.path.samestat(os.fstat(self._lock.fileno()), (self.data.root / LOCK).stat())
+        except OSError:
+            return False
+
     def remove(self) -> None:
         """Delete what a controller needs while it runs; its processes must be gone."""
-        remove_run(self.data)
+        if self.is_ours():
+            remove_run(self.data)
 
     def give_back(self) -> None:
         """Leave all as it was found, after a start that came to nothing.
@@ -170,7 +179,7 @@ def running(data: DataDirectory) -> State | None:
 def is_locked(data: DataDirectory) -> bool:
     """Whether a controller runs here."""
     try:
-        with (data.root / "controller.lock").open("a+") as file:
+        with (data.root / LOCK).open("a+") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

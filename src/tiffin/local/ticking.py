@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 60.0
-LOGS_EVERY = 5
-"""Ticks between looks at the sizes of logs."""
+HOME_EVERY = 5
+"""Ticks between looks at the data directory, and at the sizes of logs there."""
 
 WORKERS_EVERY = 10
 """Ticks between looks for the workers of replicas, which means to look at every process there is."""
@@ -71,8 +71,8 @@ class Ticking:
             count += 1
             try:
                 await self._tick()
-                if count % LOGS_EVERY == 0:
-                    self._look_at_logs()
+                if count % HOME_EVERY == 0:
+                    await self._look_at_home()
             except Exception as error:
                 self._controller.say(fault(error, "looking after the replicas").message)
 
@@ -314,8 +314,13 @@ class Ticking:
                 )
         return found
 
-    def _look_at_logs(self) -> None:
+    async def _look_at_home(self) -> None:
         home = self._controller.home
+        if not home.is_ours():
+            # Nobody could reach it any more, nor find it: its sockets, its state and its lock are gone.
+            self._controller.say(f"the data directory {home.data.root} was deleted: stopping")
+            await self._controller.shutdown()
+            return
         home.cap_logs()
         every = [one for deploying in self._controller.deployings.values() for one in deploying.replicas.values()]
         home.prune_logs({one.log.name for one in every} | {"gateway.log", "controller.log", "up.log", NAME})
