@@ -1,19 +1,21 @@
-"""What the controller says of a change, and specs changed by what people ask for. Pure."""
+"""What the controller says of deployments and changes, and specs changed by what people ask for. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Any, Literal
 
 import msgspec
 
-from tiffin.dialects import runtimes
+from tiffin.dialects import bases, runtimes, statuses
 from tiffin.errors import CallError
 from tiffin.local import applying
 from tiffin.local.store import Stored
 from tiffin.plan import objects
 from tiffin.plan.difference import diff
-from tiffin.plan.objects import Applied
+from tiffin.plan.objects import Applied, Metadata, Object
+from tiffin.plan.state import DeploymentStatus
 from tiffin.spec import Component, Deployment, Scaling, SpecWarning, Variant
 
 
@@ -40,6 +42,42 @@ def shown_runtime(runtime: runtimes.Runtime) -> objects.Runtime:
         built_in=runtime.container is None,
         disabled=runtime.disabled,
     )
+
+
+def shown(stored: Stored, status: DeploymentStatus, version: int) -> Object:
+    """A deployment as the API shows it; ``version`` is that of its last change of status."""
+    deployment = stored.deployment
+    return Object(
+        metadata=Metadata(
+            name=deployment.name,
+            namespace=deployment.namespace,
+            resource_version=max(stored.version, version),
+            generation=stored.generation,
+            created_at=stored.created,
+            labels=deployment.labels,
+            annotations=deployment.annotations,
+            managed_by=stored.managed_by,
+        ),
+        document=stored.document,
+        spec=deployment,
+        status=status,
+    )
+
+
+def native(found: Object) -> dict[str, Any]:
+    """The object in the words of the system that its file was written for."""
+    kept = bases.noted(statuses.native_document(found.document), found.spec)
+    told = kept or {"apiVersion": found.api_version, "kind": found.kind}
+    made = datetime.fromtimestamp(found.metadata.created_at, UTC)
+    told["metadata"] = {
+        **(told.get("metadata") or {"name": found.metadata.name}),
+        "namespace": found.metadata.namespace,
+        "resourceVersion": str(found.metadata.resource_version),
+        "generation": found.metadata.generation,
+        "creationTimestamp": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    told["status"] = statuses.native_status(found.spec, found.status)
+    return told
 
 
 def applied(

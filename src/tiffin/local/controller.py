@@ -12,40 +12,35 @@ records in the store and the identity of each process.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
-from tiffin import dialects
-from tiffin.dialects import bases, routes, runtimes, statuses
-from tiffin.errors import CallError, ProcessError, SpecError
+from tiffin.dialects import routes, runtimes
+from tiffin.errors import CallError, ProcessError
 from tiffin.gateway.router import Router
-from tiffin.kits import processes
-from tiffin.local import addresses, adoption, answers, applying, following, liveness, machine, preparing
-from tiffin.local.defects import NAME, Errors, fault
+from tiffin.local import addresses, adoption, answers, applying, following, machine, preparing
+from tiffin.local.defects import NAME, Errors
 from tiffin.local.deploying import Deploying
 from tiffin.local.history import History
 from tiffin.local.home import Home
+from tiffin.local.keeping import GatewayKeeper
 from tiffin.local.launching import Processes
-from tiffin.local.lives import Lives
 from tiffin.local.replica import Setting
 from tiffin.local.routing import Routing, called_at
 from tiffin.local.seams import Activator, Decider, Judge, Launcher
+from tiffin.local.settling import Settling
 from tiffin.local.store import Store, Stored, no_such
 from tiffin.local.ticking import Fixed, Ticking
 from tiffin.plan.difference import diff
-from tiffin.plan.objects import Applied, Metadata, Object, ReplicaUse, ResourceListing, Source, Watched
+from tiffin.plan.objects import Applied, Object, ReplicaUse, ResourceListing, Source, Watched
 from tiffin.plan.revision import Revision
 from tiffin.plan.state import DeploymentStatus, Event, Problem
 from tiffin.spec import Component, ContainerSource, Deployment, SpecWarning
 
-GATEWAY_FORGIVEN_SECONDS = 1.0
-KEEP_SECONDS = 0.2
 TELL_SECONDS = 0.03
 """Changes that come together are told together."""
 
@@ -94,6 +89,8 @@ class Controller:
             told=self._wake_all,
             ready=self._ready,
         )
+        self._keeper = GatewayKeeper(home, gateway, self.routing, say)
+        self._settling = Settling()
         self._say = say
         self._progress = progress
         self._launchers = [*launchers, Processes()]
@@ -101,7 +98,6 @@ class Controller:
         self._ticking = Ticking(self)
         self._tasks: set[asyncio.Task[None]] = set()
         self._writing = asyncio.Lock()
-        self._is_detached = False
         self._errors = Errors(home.logs / NAME)
         self._errors.open()
         self._telling: dict[str, asyncio.TimerHandle] = {}
@@ -127,10 +123,10 @@ class Controller:
                 one.settle()
             except Exception as error:
                 one.fault(error, f"settling {one.key}")
-        await self._start_gateway(is_detached)
+        await self._keeper.start(is_detached)
         for one in list(self.deployings.values()):
             one.begin()
-        self._spawn(self._keep_gateway())
+        self._spawn(self._keeper.run())
         self._spawn(self._ticking.run())
         return adopted
 
@@ -367,19 +363,7 @@ class Controller:
         return self._ticking.uses()
 
     def native(self, key: str) -> dict[str, Any]:
-        found = self.get(key)
-        kept = bases.noted(statuses.native_document(found.document), found.spec)
-        shown = kept or {"apiVersion": found.api_version, "kind": found.kind}
-        made = datetime.fromtimestamp(found.metadata.created_at, UTC)
-        shown["metadata"] = {
-            **(shown.get("metadata") or {"name": found.metadata.name}),
-            "namespace": found.metadata.namespace,
-            "resourceVersion": str(found.metadata.resource_version),
-            "generation": found.metadata.generation,
-            "creationTimestamp": made.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        }
-        shown["status"] = statuses.native_status(found.spec, found.status)
-        return shown
+        return answers.native(self.get(key))
 
     def report(self, key: str) -> dict[str, Any]:
         self._known(key)
@@ -508,24 +492,8 @@ class Controller:
         raise CallError(f"{deploying.key} has no revision {name}", hint=f"there is {names}")
 
     def _object(self, deploying: Deploying) -> Object:
-        stored = deploying.stored
-        assert stored is not None
-        deployment = stored.deployment
-        return Object(
-            metadata=Metadata(
-                name=deployment.name,
-                namespace=deployment.namespace,
-                resource_version=max(stored.version, deploying.version),
-                generation=stored.generation,
-                created_at=stored.created,
-                labels=deployment.labels,
-                annotations=deployment.annotations,
-                managed_by=stored.managed_by,
-            ),
-            document=stored.document,
-            spec=deployment,
-            status=self.status(deploying),
-        )
+        assert deploying.stored is not None
+        return answers.shown(deploying.stored, self.status(deploying), deploying.version)
 
     def status(self, deploying: Deploying) -> DeploymentStatus:
         """What a deployment is like now, with its addresses."""
@@ -545,11 +513,7 @@ class Controller:
     def settled(self, deployment: Deployment) -> Deployment:
         """The deployment with the addresses it has, beside the others."""
         every = [one.deployment for one in self._in_order() if one.deployment is not None]
-        try:
-            found, _ = dialects.combine([msgspec.structs.replace(one, derived_name=False) for one in every])
-        except SpecError:
-            return deployment
-        return next((one for one in found if one.key == deployment.key), deployment)
+        return self._settling.of(deployment, every)
 
     def _old_logs(self, deploying: Deploying, replica: str | None) -> dict[str, Path]:
         """Logs of replicas that run no more, of the newest revision that has any."""
@@ -582,47 +546,6 @@ class Controller:
                 one.note_fault(one.fault(error, f"starting a replica for a call of {one.key}"))
                 # The next look goes on from what is there.
                 one.wake()
-
-    async def _start_gateway(self, is_detached: bool) -> None:
-        left = self.home.left
-        host, port = self.gateway.address
-        is_ours = False
-        if left is not None and left.gateway is not None and processes.find(left.gateway) is not None:
-            if left.host == host and port in (0, left.port):
-                is_ours = await self.routing.tell(partial(self.gateway.adopt, left.gateway))
-            if not is_ours:
-                await asyncio.to_thread(processes.stop, [left.gateway], grace_seconds=5)
-        if not is_ours:
-            await self.routing.tell(self.gateway.start)
-        self._is_detached = is_detached
-        self._note_gateway()
-
-    def _note_gateway(self) -> None:
-        host, port = self.gateway.address
-        self.home.note(host=host, port=port, gateway=self.gateway.identity, is_detached=self._is_detached)
-
-    async def _keep_gateway(self) -> None:
-        lives = Lives()
-        while True:
-            started = time.monotonic()
-            try:
-                identity = self.gateway.identity
-                if identity is not None and await liveness.ended_or_stuck(
-                    self.gateway.exited(), self.gateway.answers, identity.pid, liveness.GATEWAY
-                ):
-                    self._say("the gateway answers nobody; it is ended")
-                    self.gateway.kill()
-                await self.gateway.exited()
-                # All callers wait for it, and it starts quickly: only one that cannot stay has to pause.
-                lives = lives.after_death(time.monotonic() - started, GATEWAY_FORGIVEN_SECONDS)
-                self._say(f"{self.gateway.describe_end()}\nstarting it again")
-                await asyncio.sleep(lives.pause_seconds)
-                await self.gateway.restart()
-                self._note_gateway()
-                await self.routing.publish()
-            except Exception as error:
-                self._say(fault(error, "keeping the gateway").message)
-                await asyncio.sleep(KEEP_SECONDS)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

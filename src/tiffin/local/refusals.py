@@ -9,12 +9,10 @@ import dataclasses
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
-from tiffin import dialects
 from tiffin.errors import MissingExtra, PortInUse, ProcessError
 from tiffin.gateway.router import Pool, Routed, Snapshot
 from tiffin.local.defects import fault, is_unexpected
+from tiffin.local.settling import together
 from tiffin.plan.state import Problem
 from tiffin.spec import Deployment
 
@@ -134,7 +132,7 @@ class Refusals:
 
 def snapshot(parts: Sequence[Routed], activator: str) -> Snapshot:
     """Parts as a whole; addresses that several deployments want go to the first."""
-    settled, _ = dialects.combine([msgspec.structs.replace(p.deployment, derived_name=False) for p in parts])
+    settled = together([part.deployment for part in parts])
     return Snapshot(
         tuple(dataclasses.replace(p, deployment=one) for one, p in zip(settled, parts, strict=True)),
         activator=activator,

@@ -12,12 +12,12 @@ from typing import TypeVar
 
 import msgspec
 
-from tiffin import dialects
 from tiffin.dialects import routes
 from tiffin.errors import ProcessError, SpecError
 from tiffin.gateway.router import Choice, Pool, Routed, Router, Share, Snapshot
 from tiffin.local.defects import fault
 from tiffin.local.refusals import OF_THE_MACHINE, Refusal, Refusals, asked, snapshot
+from tiffin.local.settling import together
 from tiffin.plan.revision import Revision
 from tiffin.plan.share import Aim, Spread, normal
 from tiffin.plan.state import Problem
@@ -340,7 +340,7 @@ class Routing:
 def conflicts(deployments: Sequence[Deployment]) -> SpecError | None:
     """Why these cannot be routed together."""
     try:
-        dialects.combine([msgspec.structs.replace(one, derived_name=False) for one in deployments])
+        together(deployments)
     except SpecError as error:
         return error
     return None

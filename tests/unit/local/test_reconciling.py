@@ -554,7 +554,7 @@ def test_a_defect_in_keeping_the_gateway_leaves_it_kept(run: Any, monkeypatch: p
         monkeypatch.setattr(Gateway, "exited", failing(2, exited))
         monkeypatch.setattr(Gateway, "restart", failing(1, restart))
         died.set()
-        keeping = asyncio.create_task(world.controller._keep_gateway())
+        keeping = asyncio.create_task(world.controller._keeper.run())
         await world.until(restarted.is_set)
         assert not keeping.done()
         keeping.cancel()
