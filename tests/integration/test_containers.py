@@ -21,9 +21,10 @@ from tiffin.bundle import BundleStore
 from tiffin.errors import BundleError, ProcessError, TiffinError
 from tiffin.kits import processes, waiting
 from tiffin.kits.paths import DataDirectory
-from tiffin.local import containers, engine, preparing
-from tiffin.local.containers import Containers, Programs
+from tiffin.local import containers, engine, images, preparing, probes, programs
+from tiffin.local.containers import Containers
 from tiffin.local.engine import Engine
+from tiffin.local.programs import Programs
 from tiffin.local.seams import Order, Running
 from tiffin.spec import Artefact, ClassSource, Component, ContainerSource, ReplicaSpec, Resources
 
@@ -84,7 +85,7 @@ def built(tmp_path: Path, data: DataDirectory, program: str, **source: object) -
     BundleStore(data.bundles).build(sources, tag="web:v1", kind="program")
     mounts = {"/mnt/models": Artefact(uri="model", base=str(tmp_path))}
     component = Component(source=ContainerSource(image="web:v1", mounts=mounts, **source))  # type: ignore[arg-type]
-    return containers.located(component, data)
+    return images.located(component, data)
 
 
 def test_a_program_of_a_bundle_runs_as_it_is_on_a_port_of_its_own(tmp_path: Path, data: DataDirectory) -> None:
@@ -157,7 +158,7 @@ def test_a_program_that_ends_says_why(program: str, says: str, tmp_path: Path, d
 def test_a_program_on_another_port_is_told_which_was_expected(
     tmp_path: Path, data: DataDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(containers, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(probes, "PATIENCE_SECONDS", 0.5)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         wrong = probe.getsockname()[1]
@@ -180,7 +181,7 @@ def test_an_image_that_nobody_has_is_refused_with_what_to_do(
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
     with pytest.raises(BundleError, match="no container engine answers here") as caught:
-        containers.located(Component(source=ContainerSource(image="some/image:v1")), data)
+        images.located(Component(source=ContainerSource(image="some/image:v1")), data)
     assert "tiffin build -t some/image:v1 DIR" in str(caught.value.hint)
 
 
@@ -193,7 +194,7 @@ def test_a_bundle_of_another_kind_is_no_program(
     (sources / "Iris.py").write_text("class Iris:\n    def predict(self, X): return X\n")
     BundleStore(data.bundles).build(sources, tag="iris:v1")
     with pytest.raises(BundleError, match="the bundle iris:v1 is a class, and a program is wanted here"):
-        containers.located(Component(source=ContainerSource(image="iris:v1")), data)
+        images.located(Component(source=ContainerSource(image="iris:v1")), data)
 
 
 # -- a real engine
@@ -279,7 +280,7 @@ def in_image(tmp_path: Path, data: DataDirectory, *words: str, **rest: object) -
         ),
         **rest,  # type: ignore[arg-type]
     )
-    return containers.located(component, data)
+    return images.located(component, data)
 
 
 def test_a_class_whose_image_only_the_engine_has_becomes_a_container(data: DataDirectory, image: str) -> None:
@@ -358,7 +359,7 @@ def test_what_the_engine_refuses_is_in_its_own_words(
         asyncio.run(Containers().launch(order(tmp_path, broken, path)))
     assert not running_engine.labelled(containers.ORDER_LABEL)
     with pytest.raises(BundleError, match="neither in the local bundle store nor in the container engine"):
-        containers.located(Component(source=ContainerSource(image="not/there:1")), data)
+        images.located(Component(source=ContainerSource(image="not/there:1")), data)
 
 
 def test_containers_that_nobody_knows_are_swept(
@@ -373,7 +374,7 @@ def test_containers_that_nobody_knows_are_swept(
 
 
 def test_python_runs_the_wrapper_without_anything_of_ours() -> None:
-    wrapper = Path(containers.__file__).with_name("wrapper.py")
+    wrapper = Path(programs.__file__).with_name("wrapper.py")
     command = [
         sys.executable,
         "-I",

@@ -294,6 +294,11 @@ def _described(name: str, code: int | None, log: Path) -> str:
     return f"{name} {ending(code)}; its last log lines:{text}"
 
 
+def as_signal(code: int | None) -> int | None:
+    """What a parent in between told: 137 of a program that was killed by signal 9 is -9."""
+    return 128 - code if code is not None and 128 < code < 128 + 65 else code
+
+
 def ending(code: int | None) -> str:
     """An exit code in words."""
     if code is None:

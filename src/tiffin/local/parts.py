@@ -5,11 +5,12 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Any
 
-from tiffin.local.containers import Containers, Programs
+from tiffin.local.containers import Containers
 from tiffin.local.home import Home
 from tiffin.local.judging import Judge
 from tiffin.local.launching import Processes
 from tiffin.local.limits import Limited
+from tiffin.local.programs import Programs
 from tiffin.local.scaling import Autoscaler
 from tiffin.local.zygotes import Zygotes
 

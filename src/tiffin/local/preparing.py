@@ -154,9 +154,9 @@ def _located(component: Component, data: DataDirectory, progress: Progress) -> t
         )
         return component, path
     if isinstance(source, ContainerSource):
-        from tiffin.local import containers
+        from tiffin.local import images
 
-        return containers.located(
+        return images.located(
             component, data, progress=lambda so_far: progress(so_far.uri, so_far.done, so_far.total)
         )
     directory = _directory(source)

@@ -5,10 +5,19 @@ from __future__ import annotations
 import contextlib
 import http.client
 import socket
+import time
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+
+from tiffin.errors import ProcessError
+from tiffin.kits import threads
+from tiffin.spec import ContainerSource
 
 _LISTEN = "0A"
 _QUIET_SECONDS = 0.1
+PATIENCE_SECONDS = 10.0
+"""Before a program that does not answer is asked where else it listens."""
 
 
 def answers(host: str, port: int, path: str = "", *, seconds: float = 2.0) -> bool:
@@ -63,3 +72,28 @@ def _in_namespace(pid: int) -> set[int]:
                 if fields[3] == _LISTEN:
                     found.add(int(fields[1].rpartition(":")[2], 16))
     return found
+
+
+class Readiness:
+    """Asks whether a program can be called, and notices that it listens somewhere else."""
+
+    def __init__(self, source: ContainerSource, name: str) -> None:
+        self._source = source
+        self._name = name
+        self._began = time.monotonic()
+
+    async def ask(self, addresses: Sequence[tuple[str, int]], pid: int) -> tuple[str, int] | None:
+        """The first address that answers; raises ProcessError when the program has chosen another port."""
+        for host, port in addresses:
+            if await threads.in_daemon(partial(answers, host, port, self._source.ready_path)):
+                return host, port
+        if time.monotonic() - self._began > PATIENCE_SECONDS:
+            expected = {self._source.port, *(port for _, port in addresses)}
+            found = await threads.in_daemon(partial(ports_listened_on, pid))
+            if found and not found & expected:
+                wanted = " or ".join(map(str, sorted(expected)))
+                raise ProcessError(
+                    f"{self._name} listens on port {', '.join(map(str, sorted(found)))}, expected {wanted}",
+                    hint="set the container's ports[].containerPort to the port it has, or let it listen on $PORT",
+                )
+        return None
