@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,6 +18,7 @@ Kind = Literal["class", "service", "program"]
 
 MANIFEST = "bundle.json"
 SOURCE = "src"
+SBOM = "sbom.json"
 _CHUNK = 1 << 20
 
 
@@ -31,12 +32,65 @@ class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     link: str = ""
 
 
+class PinnedModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A model of the model store that the bundle needs: its tag when it was built, and the digest that counts.
+
+    ``alias`` is another name the service knows it by. ``size`` is in bytes. ``source`` says where it came from
+    when it is not the store's own: ``bentoml`` (its store on this machine) or ``huggingface`` (``tag`` is then
+    ``id@commit``).
+    """
+
+    tag: str
+    digest: str
+    size: int = 0
+    alias: str = ""
+    source: str = ""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What stands around the sources in an image, and how it is made.
+
+    ``locked`` is the requirements as they were resolved once, with hashes, as pip reads them; empty when they were
+    not locked. ``platform`` is what they were resolved for (``x86_64-manylinux_2_36``). ``commands`` run before
+    the packages are installed, ``post_commands`` after; ``build_include`` are patterns of files they need.
+    """
+
+    locked: str = ""
+    platform: str = ""
+    base_image: str = ""
+    distro: str = ""
+    system_packages: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+    post_commands: tuple[str, ...] = ()
+    build_include: tuple[str, ...] = ()
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a bundle came from. Nothing here differs between two builds of the same inputs.
+
+    ``commit`` is the last one that touched the directory, ``dirty`` whether files differ from it. ``builder`` is
+    ``tiffin/0.1.0``. ``data`` is the author's reference to the training data, ``inputs`` digests of what the build
+    read beside the sources (build file, lock file), by name.
+    """
+
+    builder: str = ""
+    repository: str = ""
+    commit: str = ""
+    dirty: bool = False
+    data: str = ""
+    inputs: dict[str, str] = {}
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that makes two bundles the same: nothing in it depends on when or where it was built.
 
     ``requirements`` is text as pip reads it; ``python`` is ``3.11``; ``environment`` are variables the author set;
     ``format`` is the version of this record. ``arguments`` are what a program gets unless it is told others (an
     image's CMD beside its ENTRYPOINT); left out of the record where there are none.
+
+    From format 2 on: ``recipe``, ``models``, ``schema`` (what ``/schema.json`` of the service says),
+    ``provenance`` and ``sbom``, the sha256 of ``sbom.json`` (CycloneDX) beside the manifest. They are left out of
+    the record where they are not set, so that bundles of format 1 keep their digests.
     """
 
     format: int = 1
@@ -48,6 +102,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     files: tuple[File, ...] = ()
     arguments: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    recipe: Recipe | msgspec.UnsetType = msgspec.UNSET
+    models: tuple[PinnedModel, ...] | msgspec.UnsetType = msgspec.UNSET
+    schema: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    provenance: Provenance | msgspec.UnsetType = msgspec.UNSET
+    sbom: str | msgspec.UnsetType = msgspec.UNSET
 
     def encode(self) -> bytes:
         """Canonical JSON: equal manifests are equal bytes."""

@@ -8,40 +8,32 @@ gone is cancelled if it is async; a thread cannot be stopped, but a call that st
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import inspect
-import json
 import logging
 import math
 import os
-import random
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tiffin.codec.files import Scratch
 from tiffin.codec.inputs import Arguments
-from tiffin.errors import CallError, ServiceError, TiffinError, TooManyCalls
+from tiffin.errors import ServiceError, TiffinError, TooManyCalls
 from tiffin.protocol import named_json
-from tiffin.protocol.reply import JSON, Reply
+from tiffin.protocol.reply import Reply
 from tiffin.runtime.exchange import Endpoint, Exchange
+from tiffin.runtime.facets import facets_of
 from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.service_call import Call
 from tiffin.runtime.value_batches import ValueBatches
-from tiffin.service import context, loading, pages
+from tiffin.service import context, loading
 from tiffin.service.definition import Service
 from tiffin.service.dependency import SyncMethods
 from tiffin.service.endpoint import Endpoint as Method
-from tiffin.service.exceptions import status_of
 from tiffin.spec import ReplicaSpec, ServiceSource
 
 log = logging.getLogger(__name__)
-
-_NOTHING: Any = object()
-
-_LARGE_BODY = 262_144
-"""Bytes from which on the input of an async method is decoded in a thread: about a millisecond's work."""
 
 
 class ServiceApplication:
@@ -75,6 +67,7 @@ class ServiceApplication:
         self._metrics: Metrics | None = None
         self._worker = 0
         self._batches: dict[str, ValueBatches] = {}
+        self._facets = facets_of(self)
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -137,9 +130,13 @@ class ServiceApplication:
             self._make()
         context.set_current_service(self._instance)
         await self._hooks("startup")
+        for facet in self._facets:
+            await facet.start()
 
     async def stop(self) -> None:
-        """Run the shut-down hooks, then let go of the threads."""
+        """Stop the facets, run the shut-down hooks, then let go of the threads."""
+        for facet in reversed(self._facets):
+            await facet.stop()
         for task in self._tasks:
             task.cancel()
         await self._hooks("shutdown")
@@ -183,38 +180,19 @@ class ServiceApplication:
     # -- endpoints -----------------------------------------------------------------------------------------
 
     def endpoints(self) -> Iterable[Endpoint]:
-        """One POST endpoint for each method, and what describes them."""
+        """One POST endpoint for each method, then what the facets add; a method's path is never taken from it."""
         found = [Endpoint("POST", self.service.route_of(m), self._handler(m)) for m in self.service.apis.values()]
-        taken = {endpoint.template for endpoint in found if endpoint.method == "GET"}
-        found_pages = (
-            ("/schema.json", self._schema),
-            ("/docs.json", self._docs),
-            ("/tiffin/example", self._example),
-            ("/", self._page),
-        )
-        return [*found, *(Endpoint("GET", p, h, exempt=True) for p, h in found_pages if p not in taken)]
+        taken = {(endpoint.method, endpoint.template) for endpoint in found}
+        for facet in self._facets:
+            for endpoint in facet.endpoints():
+                if (endpoint.method, endpoint.template) not in taken:
+                    taken.add((endpoint.method, endpoint.template))
+                    found.append(endpoint)
+        return found
 
     def render_error(self, path: str, error: TiffinError) -> Reply:
         """An error as BentoML renders it."""
         return named_json.error_reply(error)
-
-    def _schema(self, exchange: Exchange) -> None:
-        exchange.reply(Reply(200, json.dumps(self.service.schema(), separators=(",", ":")).encode(), JSON))
-
-    def _docs(self, exchange: Exchange) -> None:
-        from tiffin.service.openapi import document
-
-        exchange.reply(Reply(200, json.dumps(document(self.service)).encode(), JSON))
-
-    def _example(self, exchange: Exchange) -> None:
-        found = pages.example_of(self.service)
-        if found is None:
-            raise CallError("there is no example: the service has no endpoints")
-        exchange.reply(Reply(200, json.dumps(found).encode(), JSON))
-
-    def _page(self, exchange: Exchange) -> None:
-        host = exchange.head.header(b"host").decode("latin-1") or "localhost"
-        exchange.reply(Reply(200, pages.page(self.service, host).encode(), b"text/html; charset=utf-8"))
 
     # -- calls ---------------------------------------------------------------------------------------------
 
@@ -263,6 +241,11 @@ class ServiceApplication:
         return self._instance
 
     @property
+    def spec(self) -> ReplicaSpec:
+        """What this replica was told."""
+        return self._spec
+
+    @property
     def max_nesting(self) -> int:
         """Deepest JSON taken."""
         return self._spec.limits.max_nesting
@@ -276,200 +259,6 @@ class ServiceApplication:
     async def in_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run in one of the threads."""
         return await self.loop.run_in_executor(self._pool, function, *arguments)
-
-
-async def submit(application: ServiceApplication, method: Method, arguments: Arguments) -> Any:
-    """Make one call of a batchable method, together with others that wait.
-
-    The batch is the one argument that is not the context: ``args[0]``, or the only other one in ``kwargs``. The
-    context a method sees is that of the batch's first call.
-    """
-    name = next((key for key in arguments.kwargs if key != method.context_name), None)
-    value = arguments.kwargs[name] if name is not None else arguments.args[0]
-
-    async def ask(batch: Any) -> Any:
-        if name is not None:
-            joined = Arguments((), {**arguments.kwargs, name: batch})
-        else:
-            joined = Arguments((batch,), arguments.kwargs)
-        call = application.bind(method, joined)
-        return await call() if method.kind == "async" else await application.in_pool(call)
-
-    return await application.batches(method).submit(value, ask)
-
-
-class Call:
-    """One call of one method, from its request to its answer; answered once, by whoever comes first."""
-
-    __slots__ = ("_answered", "_application", "_context", "_exchange", "_method", "_scratch", "_task", "_timer")
-
-    def __init__(self, application: ServiceApplication, method: Method, exchange: Exchange) -> None:
-        self._application = application
-        self._method = method
-        self._exchange = exchange
-        self._scratch = Scratch()
-        self._context: context.Context | None = None
-        self._answered = False
-        self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self, task: asyncio.Task[None] | None = None) -> None:
-        """Watch the time, and the caller."""
-        application = self._application
-        self._task = task
-        self._exchange.on_close = self._gone
-        self._timer = application.loop.call_later(application.timeout_seconds, self._late)
-
-    # In the thread
-
-    def work(self) -> None:
-        """A plain method, whole: decode, call, encode."""
-        if self._answered:  # while it waited for a thread its time ran out, or its caller left
-            self._back(None)
-            return
-        try:
-            value = self._application.bind(self._method, self._arguments())()
-            reply = named_json.encode(self._method, value, self._response())
-        except BaseException as error:
-            reply = self._failed(error)
-        self._back(reply)
-
-    def _back(self, reply: Reply | None) -> None:
-        self._scratch.close()
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._application.loop.call_soon_threadsafe(self._end, reply)
-
-    def _end(self, reply: Reply | None) -> None:
-        self._application.ended()
-        if reply is not None:
-            self._answer(reply)
-
-    # On the loop
-
-    async def run(self) -> None:
-        """An async or batchable method, or a generator."""
-        try:
-            if self._method.is_stream:
-                await self._stream()
-            else:
-                self._answer(await self._reply())
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:
-            self._answer(self._failed(error))
-        finally:
-            self._application.ended()
-            self._scratch.close()
-
-    async def _reply(self) -> Reply:
-        method, application = self._method, self._application
-        arguments = await self._decoded()
-        if method.batchable:
-            value = await submit(application, method, arguments)
-        else:
-            value = await application.bind(method, arguments)()
-        if isinstance(value, os.PathLike):
-            return await application.in_pool(named_json.encode, method, value, self._response())  # type: ignore[no-any-return]
-        return named_json.encode(method, value, self._response())
-
-    async def _decoded(self) -> Arguments:
-        if len(self._exchange.body) < _LARGE_BODY:
-            return self._arguments()
-        return await self._application.in_pool(self._arguments)  # type: ignore[no-any-return]
-
-    async def _stream(self) -> None:
-        """Send items as they come; what goes wrong before the first one still gets a status of its own."""
-        output, exchange = self._method.output, self._exchange
-        bound = self._application.bind(self._method, await self._decoded())
-        items: Any = bound() if self._method.kind == "async-generator" else self._from_thread(bound())
-        first = await anext(items, _NOTHING)
-        started = output.chunk(first) if first is not _NOTHING else b""
-        head = named_json.stream_head(self._method, self._response())
-        if not self._claim():
-            await items.aclose()
-            return
-        # Only now: a stream that has begun is not cut off by the time limit.
-        head.body, head.headers = started, (*head.headers, _request_id())
-        exchange.on_close = self._cancel
-        exchange.start(head)
-        try:
-            async for item in items:
-                await exchange.send(output.chunk(item))
-        except ConnectionResetError:
-            await items.aclose()
-        except asyncio.CancelledError:
-            await items.aclose()
-            exchange.abort()
-            raise
-        except Exception:
-            log.exception("a stream broke off", extra={"endpoint": self._method.name})
-            exchange.abort()
-        else:
-            exchange.finish()
-
-    async def _from_thread(self, items: Iterator[Any]) -> AsyncIterator[Any]:
-        """A plain generator, each step in a thread."""
-        done = object()
-        try:
-            while (item := await self._application.in_pool(next, items, done)) is not done:
-                yield item
-        finally:
-            if inspect.isgenerator(items) and not items.gi_running:
-                items.close()
-
-    # Both
-
-    def _arguments(self) -> Arguments:
-        """Decode the request, and add the context."""
-        method, exchange = self._method, self._exchange
-        arguments = named_json.decode(
-            method, exchange.head, exchange.body, self._scratch, max_nesting=self._application.max_nesting
-        )
-        if method.context_name is not None:
-            request = context.Request(exchange.head, exchange.body)
-            state = self._application.service.context.state
-            self._context = context.Context(state, request, scratch=self._scratch)
-            arguments.kwargs[method.context_name] = self._context
-        return arguments
-
-    def _response(self) -> context.Response | None:
-        return None if self._context is None else self._context.response
-
-    def _failed(self, error: BaseException) -> Reply:
-        reply = named_json.error_reply(error)
-        if reply.status >= 500 and not isinstance(error, CallError):
-            log.error("%s failed", self._method.name, exc_info=error)
-        elif status_of(error) is not None:
-            log.debug("%s answered %d", self._method.name, reply.status)
-        return reply
-
-    def _answer(self, reply: Reply) -> None:
-        if self._claim():
-            reply.headers = (*reply.headers, _request_id())
-            self._exchange.reply(reply)
-
-    def _claim(self) -> bool:
-        """Whether the answer is still ours to give."""
-        if self._answered:
-            return False
-        self._answered = True
-        self._exchange.on_close = None
-        if self._timer is not None:
-            self._timer.cancel()
-        return True
-
-    def _late(self) -> None:
-        if self._claim():
-            self._exchange.reply(named_json.error_reply(named_json.deadline(self._application.timeout_seconds)))
-            self._cancel()
-
-    def _gone(self) -> None:
-        if self._claim():
-            self._cancel()
-
-    def _cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
 
 
 def _import(spec: ReplicaSpec) -> Service[Any]:
@@ -495,7 +284,3 @@ def _share(limit: int | None, workers: int | str) -> int | None:
 
 def _is_async(hook: Any) -> bool:
     return inspect.iscoroutinefunction(inspect.unwrap(hook))
-
-
-def _request_id() -> tuple[bytes, bytes]:
-    return (b"x-bentoml-request-id", b"%016x" % random.getrandbits(64))

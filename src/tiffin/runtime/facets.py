@@ -1,0 +1,35 @@
+"""The further ways to reach a service, beside a POST for each of its methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+
+from tiffin.runtime.exchange import Endpoint
+
+if TYPE_CHECKING:
+    from tiffin.runtime.service_application import ServiceApplication
+
+
+class Facet(Protocol):
+    """One of them, made before the service's instance is.
+
+    A path of a method, or of a facet before it, is not taken over. ``start`` runs on the loop after the start-up
+    hooks, ``stop`` before the shut-down hooks.
+    """
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """What it adds."""
+
+    async def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """Let go of what it holds."""
+
+
+def facets_of(application: ServiceApplication) -> list[Facet]:
+    """Those a service needs; a facet's module is imported only for services that have one."""
+    from tiffin.runtime.service_pages import ServicePages
+
+    return [ServicePages(application)]

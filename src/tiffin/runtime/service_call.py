@@ -1,0 +1,243 @@
+"""One call of one method of a service: decode, call, encode, in time, and while its caller is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import logging
+import os
+import random
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any
+
+from tiffin.codec.files import Scratch
+from tiffin.codec.inputs import Arguments
+from tiffin.errors import CallError
+from tiffin.protocol import named_json
+from tiffin.protocol.reply import Reply
+from tiffin.runtime.exchange import Exchange
+from tiffin.service import context
+from tiffin.service.endpoint import Endpoint as Method
+from tiffin.service.exceptions import status_of
+
+if TYPE_CHECKING:
+    from tiffin.runtime.service_application import ServiceApplication
+
+log = logging.getLogger(__name__)
+
+_NOTHING: Any = object()
+
+_LARGE_BODY = 262_144
+"""Bytes from which on the input of an async method is decoded in a thread: about a millisecond's work."""
+
+
+async def invoke(application: ServiceApplication, method: Method, arguments: Arguments) -> Any:
+    """The value a method gives for decoded arguments, however it runs; not for streams.
+
+    Neither the service's time limit nor its limit of calls at once is applied: that is the caller's part.
+    """
+    if method.batchable:
+        return await submit(application, method, arguments)
+    call = application.bind(method, arguments)
+    return await call() if method.kind == "async" else await application.in_pool(call)
+
+
+def items_of(application: ServiceApplication, method: Method, arguments: Arguments) -> AsyncIterator[Any]:
+    """What a generator yields; each step of a plain one runs in a thread."""
+    bound = application.bind(method, arguments)()
+    return bound if method.kind == "async-generator" else _from_thread(application, bound)
+
+
+async def _from_thread(application: ServiceApplication, items: Iterator[Any]) -> AsyncIterator[Any]:
+    done = object()
+    try:
+        while (item := await application.in_pool(next, items, done)) is not done:
+            yield item
+    finally:
+        if inspect.isgenerator(items) and not items.gi_running:
+            items.close()
+
+
+async def submit(application: ServiceApplication, method: Method, arguments: Arguments) -> Any:
+    """Make one call of a batchable method, together with others that wait.
+
+    The batch is the one argument that is not the context: ``args[0]``, or the only other one in ``kwargs``. The
+    context a method sees is that of the batch's first call.
+    """
+    name = next((key for key in arguments.kwargs if key != method.context_name), None)
+    value = arguments.kwargs[name] if name is not None else arguments.args[0]
+
+    async def ask(batch: Any) -> Any:
+        if name is not None:
+            joined = Arguments((), {**arguments.kwargs, name: batch})
+        else:
+            joined = Arguments((batch,), arguments.kwargs)
+        call = application.bind(method, joined)
+        return await call() if method.kind == "async" else await application.in_pool(call)
+
+    return await application.batches(method).submit(value, ask)
+
+
+class Call:
+    """One call of one method, from its request to its answer; answered once, by whoever comes first."""
+
+    __slots__ = ("_answered", "_application", "_context", "_exchange", "_method", "_scratch", "_task", "_timer")
+
+    def __init__(self, application: ServiceApplication, method: Method, exchange: Exchange) -> None:
+        self._application = application
+        self._method = method
+        self._exchange = exchange
+        self._scratch = Scratch()
+        self._context: context.Context | None = None
+        self._answered = False
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, task: asyncio.Task[None] | None = None) -> None:
+        """Watch the time, and the caller."""
+        application = self._application
+        self._task = task
+        self._exchange.on_close = self._gone
+        self._timer = application.loop.call_later(application.timeout_seconds, self._late)
+
+    # In the thread
+
+    def work(self) -> None:
+        """A plain method, whole: decode, call, encode."""
+        if self._answered:  # while it waited for a thread its time ran out, or its caller left
+            self._back(None)
+            return
+        try:
+            value = self._application.bind(self._method, self._arguments())()
+            reply = named_json.encode(self._method, value, self._response())
+        except BaseException as error:
+            reply = self._failed(error)
+        self._back(reply)
+
+    def _back(self, reply: Reply | None) -> None:
+        self._scratch.close()
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            self._application.loop.call_soon_threadsafe(self._end, reply)
+
+    def _end(self, reply: Reply | None) -> None:
+        self._application.ended()
+        if reply is not None:
+            self._answer(reply)
+
+    # On the loop
+
+    async def run(self) -> None:
+        """An async or batchable method, or a generator."""
+        try:
+            if self._method.is_stream:
+                await self._stream()
+            else:
+                self._answer(await self._reply())
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self._answer(self._failed(error))
+        finally:
+            self._application.ended()
+            self._scratch.close()
+
+    async def _reply(self) -> Reply:
+        method, application = self._method, self._application
+        arguments = await self._decoded()
+        value = await invoke(application, method, arguments)
+        if isinstance(value, os.PathLike):
+            return await application.in_pool(named_json.encode, method, value, self._response())  # type: ignore[no-any-return]
+        return named_json.encode(method, value, self._response())
+
+    async def _decoded(self) -> Arguments:
+        if len(self._exchange.body) < _LARGE_BODY:
+            return self._arguments()
+        return await self._application.in_pool(self._arguments)  # type: ignore[no-any-return]
+
+    async def _stream(self) -> None:
+        """Send items as they come; what goes wrong before the first one still gets a status of its own."""
+        output, exchange = self._method.output, self._exchange
+        items: Any = items_of(self._application, self._method, await self._decoded())
+        first = await anext(items, _NOTHING)
+        started = output.chunk(first) if first is not _NOTHING else b""
+        head = named_json.stream_head(self._method, self._response())
+        if not self._claim():
+            await items.aclose()
+            return
+        # Only now: a stream that has begun is not cut off by the time limit.
+        head.body, head.headers = started, (*head.headers, _request_id())
+        exchange.on_close = self._cancel
+        exchange.start(head)
+        try:
+            async for item in items:
+                await exchange.send(output.chunk(item))
+        except ConnectionResetError:
+            await items.aclose()
+        except asyncio.CancelledError:
+            await items.aclose()
+            exchange.abort()
+            raise
+        except Exception:
+            log.exception("a stream broke off", extra={"endpoint": self._method.name})
+            exchange.abort()
+        else:
+            exchange.finish()
+
+    # Both
+
+    def _arguments(self) -> Arguments:
+        """Decode the request, and add the context."""
+        method, exchange = self._method, self._exchange
+        arguments = named_json.decode(
+            method, exchange.head, exchange.body, self._scratch, max_nesting=self._application.max_nesting
+        )
+        if method.context_name is not None:
+            request = context.Request(exchange.head, exchange.body)
+            state = self._application.service.context.state
+            self._context = context.Context(state, request, scratch=self._scratch)
+            arguments.kwargs[method.context_name] = self._context
+        return arguments
+
+    def _response(self) -> context.Response | None:
+        return None if self._context is None else self._context.response
+
+    def _failed(self, error: BaseException) -> Reply:
+        reply = named_json.error_reply(error)
+        if reply.status >= 500 and not isinstance(error, CallError):
+            log.error("%s failed", self._method.name, exc_info=error)
+        elif status_of(error) is not None:
+            log.debug("%s answered %d", self._method.name, reply.status)
+        return reply
+
+    def _answer(self, reply: Reply) -> None:
+        if self._claim():
+            reply.headers = (*reply.headers, _request_id())
+            self._exchange.reply(reply)
+
+    def _claim(self) -> bool:
+        """Whether the answer is still ours to give."""
+        if self._answered:
+            return False
+        self._answered = True
+        self._exchange.on_close = None
+        if self._timer is not None:
+            self._timer.cancel()
+        return True
+
+    def _late(self) -> None:
+        if self._claim():
+            self._exchange.reply(named_json.error_reply(named_json.deadline(self._application.timeout_seconds)))
+            self._cancel()
+
+    def _gone(self) -> None:
+        if self._claim():
+            self._cancel()
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _request_id() -> tuple[bytes, bytes]:
+    return (b"x-bentoml-request-id", b"%016x" % random.getrandbits(64))

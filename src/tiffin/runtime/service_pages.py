@@ -1,0 +1,55 @@
+"""What describes a service: its page, its schema, its OpenAPI document, an example call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from tiffin.errors import CallError
+from tiffin.protocol.reply import JSON, Reply
+from tiffin.runtime.exchange import Endpoint, Exchange
+from tiffin.service import pages
+
+if TYPE_CHECKING:
+    from tiffin.runtime.service_application import ServiceApplication
+
+
+class ServicePages:
+    """The facet with the GET endpoints that describe."""
+
+    def __init__(self, application: ServiceApplication) -> None:
+        self._service = application.service
+
+    async def start(self) -> None:
+        """Nothing to begin."""
+
+    async def stop(self) -> None:
+        """Nothing to let go of."""
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """They answer while the replica loads, too."""
+        return [
+            Endpoint("GET", "/schema.json", self._schema, exempt=True),
+            Endpoint("GET", "/docs.json", self._docs, exempt=True),
+            Endpoint("GET", "/tiffin/example", self._example, exempt=True),
+            Endpoint("GET", "/", self._page, exempt=True),
+        ]
+
+    def _schema(self, exchange: Exchange) -> None:
+        exchange.reply(Reply(200, json.dumps(self._service.schema(), separators=(",", ":")).encode(), JSON))
+
+    def _docs(self, exchange: Exchange) -> None:
+        from tiffin.service.openapi import document
+
+        exchange.reply(Reply(200, json.dumps(document(self._service)).encode(), JSON))
+
+    def _example(self, exchange: Exchange) -> None:
+        found = pages.example_of(self._service)
+        if found is None:
+            raise CallError("there is no example: the service has no endpoints")
+        exchange.reply(Reply(200, json.dumps(found).encode(), JSON))
+
+    def _page(self, exchange: Exchange) -> None:
+        host = exchange.head.header(b"host").decode("latin-1") or "localhost"
+        exchange.reply(Reply(200, pages.page(self._service, host).encode(), b"text/html; charset=utf-8"))
