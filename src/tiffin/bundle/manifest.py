@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import stat
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from tiffin.errors import BundleError
+from tiffin.store import files
+from tiffin.store.files import File
 
 Kind = Literal["class", "service", "program"]
 """What ``target`` is: ``module:Class`` of a plain class or a service, or the command line of a program."""
@@ -19,17 +20,8 @@ Kind = Literal["class", "service", "program"]
 MANIFEST = "bundle.json"
 SOURCE = "src"
 SBOM = "sbom.json"
-_CHUNK = 1 << 20
-
-
-class File(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A file of the source by its path (with ``/``): content's sha256, or where a symbolic link leads."""
-
-    path: str
-    sha256: str = ""
-    size: int = 0
-    executable: bool = False
-    link: str = ""
+FORMAT = 2
+"""The format this version writes. It reads those up to it."""
 
 
 class PinnedModel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -155,40 +147,40 @@ def read_bundle(path: Path) -> Bundle | None:
         file = directory / MANIFEST
         if file.is_file():
             try:
-                manifest = msgspec.json.decode(file.read_bytes(), type=Manifest)
+                manifest = decode(file.read_bytes())
             except (msgspec.DecodeError, OSError) as error:
                 raise BundleError(f"cannot read {file}: {error}") from error
             return Bundle(digest=manifest.digest, manifest=manifest, path=directory)
     return None
 
 
-def sha256_of(path: Path) -> tuple[str, int]:
-    """The digest and size of a file."""
-    digest, size = hashlib.sha256(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-    return digest.hexdigest(), size
+def decode(content: bytes) -> Manifest:
+    """The manifest of ``bundle.json``.
+
+    Raises:
+        BundleError: it was written by a later version of Tiffin.
+        msgspec.DecodeError: it is no manifest.
+    """
+    manifest = msgspec.json.decode(content, type=Manifest)
+    if manifest.format > FORMAT:
+        raise BundleError(
+            f"expected a bundle of format {FORMAT} or less, found {manifest.format}",
+            hint="a later version of Tiffin made it: upgrade this one",
+        )
+    return manifest
 
 
 def verify(bundle: Bundle) -> None:
     """Compare what is on disk with the manifest; raises BundleError naming the first file that differs."""
     _drop_byte_code(bundle)
-    expected = {file.path: file for file in bundle.manifest.files}
-    for relative, path in _files_in(bundle.source):
-        file = expected.pop(relative, None)
-        if file is None:
-            raise _tampered(bundle, relative, "is not part of it")
-        is_link = path.is_symlink()
-        if is_link != bool(file.link) or (is_link and os.readlink(path) != file.link):
-            raise _tampered(bundle, relative, "is not the link it was")
-        if not is_link and sha256_of(path) != (file.sha256, file.size):
-            raise _tampered(bundle, relative, "has changed")
-        if not is_link and bool(path.stat().st_mode & stat.S_IXUSR) != file.executable:
-            raise _tampered(bundle, relative, "has another mode")
-    if expected:
-        raise _tampered(bundle, min(expected), "is missing")
+    if (found := files.difference(bundle.source, bundle.manifest.files)) is not None:
+        raise _tampered(bundle, bundle.source, *found)
+    if (recorded := bundle.manifest.sbom) is not msgspec.UNSET:
+        sbom = bundle.path / SBOM
+        if not sbom.is_file():
+            raise _tampered(bundle, bundle.path, SBOM, "is missing")
+        if files.sha256_of(sbom)[0] != recorded:
+            raise _tampered(bundle, bundle.path, SBOM, "has changed")
 
 
 def _drop_byte_code(bundle: Bundle) -> None:
@@ -200,23 +192,14 @@ def _drop_byte_code(bundle: Bundle) -> None:
             try:
                 shutil.rmtree(cache)
             except OSError as error:
-                raise _tampered(bundle, str(cache.relative_to(bundle.source)), "is not part of it") from error
+                name = str(cache.relative_to(bundle.source))
+                raise _tampered(bundle, bundle.source, name, "is not part of it") from error
 
 
-def _files_in(source: Path) -> list[tuple[str, Path]]:
-    found = []
-    for directory, directories, files in os.walk(source):
-        here = Path(directory)
-        links = [name for name in directories if (here / name).is_symlink()]
-        directories[:] = [name for name in directories if name not in links]
-        found += [((here / name).relative_to(source).as_posix(), here / name) for name in files + links]
-    return found
-
-
-def _tampered(bundle: Bundle, file: str, how: str) -> BundleError:
+def _tampered(bundle: Bundle, root: Path, file: str, how: str) -> BundleError:
     name = bundle.tags[0] if bundle.tags else f"sha256:{bundle.digest[:12]}"
     return BundleError(
         f"the bundle {name} is not what was built: {file} {how}",
         hint="build it again, or delete it",
-        at=str(bundle.source / file),
+        at=str(root / file),
     )

@@ -2,64 +2,65 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from tiffin.bundle import entry_point, programs, selection
 from tiffin.bundle.entries import EntryPoint, Sources
-from tiffin.bundle.manifest import File, Kind, Manifest
+from tiffin.bundle.manifest import MANIFEST, SBOM, SOURCE, Kind, Manifest
 from tiffin.dialects import bentoml
 from tiffin.dialects.bentoml import BuildConfig
 from tiffin.errors import BundleError, SpecError
 from tiffin.kits.names import snake_case
 from tiffin.spec import SpecWarning
 from tiffin.spec.target import class_target
+from tiffin.store.files import File, copy
 
 REQUIREMENTS = "requirements.txt"
-_CHUNK = 1 << 20
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """A manifest, where each of its files is now (by its path in the bundle), and a name for it."""
+    """A manifest, where each of its files is now (by its path in the bundle), and a name for it.
+
+    ``sbom`` is the text of the bundle's bill of materials, empty when it has none.
+    """
 
     manifest: Manifest
     origins: dict[str, Path]
     name: str
     said_by: str
+    sbom: bytes = b""
     warnings: tuple[SpecWarning, ...] = ()
 
-    def write(self, directory: Path) -> None:
-        """Copy the files into a directory that does not exist yet; modes become 0644 or 0755.
+    def write(self, directory: Path, progress: Callable[[int], None] | None = None) -> None:
+        """Write the whole bundle into a directory that does not exist yet; modes become 0644 or 0755.
+
+        ``progress`` is called with the bytes that were written since.
 
         Raises:
             BundleError: a file changed while the bundle was made.
         """
-        directory.mkdir(parents=True)
+        source = directory / SOURCE
+        source.mkdir(parents=True)
         for file in self.manifest.files:
-            place = directory / file.path
+            place = source / file.path
             place.parent.mkdir(parents=True, exist_ok=True)
             if file.link:
                 place.symlink_to(file.link)
                 continue
-            if _copy(self.origins[file.path], place) != file.sha256:
+            if copy(self.origins[file.path], place, progress) != file.sha256:
                 raise BundleError(
                     "it changed while the bundle was made", hint="build again", at=str(self.origins[file.path])
                 )
             place.chmod(0o755 if file.executable else 0o644)
-
-
-def _copy(origin: Path, place: Path) -> str:
-    """Copy a file; the sha256 of what was copied."""
-    digest = hashlib.sha256()
-    with origin.open("rb") as source, place.open("xb") as copy:
-        while chunk := source.read(_CHUNK):
-            digest.update(chunk)
-            copy.write(chunk)
-    return digest.hexdigest()
+        for name, content in ((MANIFEST, self.manifest.encode()), (SBOM, self.sbom)):
+            if content:
+                (directory / name).write_bytes(content)
+                (directory / name).chmod(0o644)
 
 
 def plan(directory: Path, *, target: str = "", kind: Kind | None = None, bentofile: Path | None = None) -> Plan:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 import pathspec
 
-from tiffin.bundle.manifest import File, sha256_of
 from tiffin.errors import BundleError
+from tiffin.store import files as records
+from tiffin.store.files import File
 
 ALWAYS_EXCLUDED = (
     ".git/",
@@ -49,7 +48,7 @@ def select(root: Path, include: Sequence[str] = (), exclude: Sequence[str] = ())
     if not files:
         raise BundleError(f"there is nothing to bundle in {root}", hint="look at include and exclude")
     files.sort(key=lambda file: file.path)
-    _check_links(files)
+    records.check_paths(files)
     return tuple(files)
 
 
@@ -74,41 +73,9 @@ def _walk(
                 if not _is_excluded(path, rules, is_directory=True):
                     _walk(root, path, wanted, rules, files)
             elif wanted.match_file(str(path)) and not _is_excluded(path, rules, is_directory=False):
-                files.append(_record(root, path))
+                files.append(records.record(root, str(path)))
 
 
 def _is_excluded(path: PurePosixPath, rules: _Rules, *, is_directory: bool) -> bool:
     ending = "/" if is_directory else ""
     return any(spec.match_file(f"{path.relative_to(base)}{ending}") for base, spec in rules)
-
-
-def _record(root: Path, path: PurePosixPath) -> File:
-    full = root / path
-    mode = full.lstat().st_mode
-    if stat.S_ISLNK(mode):
-        return File(path=str(path), link=os.readlink(full))
-    if not stat.S_ISREG(mode):
-        raise BundleError("expected a file, found a socket, pipe or device", at=str(full))
-    try:
-        digest, size = sha256_of(full)
-    except OSError as error:
-        raise BundleError(f"cannot read it: {error.strerror}", at=str(full)) from error
-    return File(path=str(path), sha256=digest, size=size, executable=bool(mode & stat.S_IXUSR))
-
-
-def _check_links(files: list[File]) -> None:
-    """A link must lead to something that is in the bundle too: elsewhere it would lead somewhere else."""
-    present = {file.path for file in files}
-    present |= {str(parent) for path in list(present) for parent in PurePosixPath(path).parents}
-    for file in files:
-        if not file.link:
-            continue
-        leads_to = os.path.normpath(PurePosixPath(file.path).parent / file.link)
-        # Behind a name that is itself a link, ".." would lead somewhere else than it reads.
-        parts = list(itertools.dropwhile("..".__eq__, PurePosixPath(file.link).parts))
-        if os.path.isabs(file.link) or ".." in parts or leads_to not in present:
-            raise BundleError(
-                f"expected a link to something in the bundle, found one to {file.link}",
-                hint="exclude it, or put the file itself there",
-                at=file.path,
-            )

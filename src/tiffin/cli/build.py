@@ -37,8 +37,8 @@ def build(
     The sources are read, not run.
     """
     from tiffin.bundle import BundleStore, Reference, plan
-    from tiffin.bundle.reference import parse
     from tiffin.kits import paths
+    from tiffin.store.reference import parse
 
     name = parse(tag) if tag else None
     made = plan(directory, target=target, kind=None if kind == "auto" else kind, bentofile=bentofile)

@@ -2,6 +2,7 @@
 
 <root>/cache/     downloaded artefacts, by content
 <root>/bundles/   the local bundle store
+<root>/models/    the local model store
 <root>/run/<id>/  what one running ``tiffin up`` owns; gone when it ends
 <root>/logs/<id>/ the logs of its processes; kept for the last few runs
 <root>/api.sock   where the controller's API listens
@@ -33,6 +34,10 @@ class DataDirectory:
     @property
     def bundles(self) -> Path:
         return self.root / "bundles"
+
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
 
     @property
     def run(self) -> Path:

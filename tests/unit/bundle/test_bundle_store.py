@@ -59,7 +59,7 @@ def test_a_bundle_holds_what_was_there(store, sources):
     assert os.access(bundle.source / "run.sh", os.X_OK)
     assert read_bundle(bundle.source).digest == bundle.digest
     assert read_bundle(sources) is None
-    assert not [name for name in os.listdir(store.root) if name.startswith(".")]
+    assert not [name for name in os.listdir(store.root) if name.startswith(".work")]
 
 
 def test_a_bundle_is_found_by_tag_name_and_digest(store, sources):
@@ -169,7 +169,7 @@ def test_a_file_that_changes_during_a_build_ends_it(store, sources):
     with pytest.raises(BundleError, match="changed while the bundle was made"):
         store.add(made, Reference("iris", "1"))
     assert store.list() == []
-    assert os.listdir(store.root / "content") == []
+    assert store.shelf.digests() == []
 
 
 def test_deleting_the_last_tag_deletes_the_content(store, sources):
@@ -197,3 +197,74 @@ def test_the_list_tells_what_each_tag_is(store, sources):
         ("a:1", "class", "Iris:Iris"),
         ("b:1", "class", "Iris:Iris"),
     ]
+
+
+def test_a_tree_is_exported_and_imported_as_the_same_bundle(store, sources, tmp_path):
+    bundle = store.build(sources, tag="iris:1")
+    store.export("iris:1", tmp_path / "tree")
+    other = BundleStore(tmp_path / "other")
+    assert other.import_tree(tmp_path / "tree", ["iris:1", "copy"]).digest == bundle.digest
+    assert other.get("iris:1").tags == (f"copy:{bundle.digest[:12]}", "iris:1")
+    with other.workshop() as place:
+        store.export("iris:1", place / "tree")
+        other.import_tree(place / "tree", ["moved:1"])
+        assert not (place / "tree").exists()
+
+
+def spoil_content(tree):
+    (tree / "src/Iris.py").write_text("import os\n")
+
+
+def spoil_stray(tree):
+    (tree / "setup.py").write_text("")
+
+
+def spoil_sbom(tree):
+    (tree / "sbom.json").write_text("{}")
+
+
+def spoil_path(tree):
+    manifest = tree / "bundle.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"run.sh"', b'"../run.sh"'))
+
+
+def spoil_link(tree):
+    manifest = tree / "bundle.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"link": "Iris.py"', b'"link": "/etc/passwd"'))
+
+
+def spoil_form(tree):
+    manifest = tree / "bundle.json"
+    manifest.write_bytes(manifest.read_bytes() + b" ")
+
+
+def spoil_format(tree):
+    manifest = tree / "bundle.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"format": 1', b'"format": 99'))
+
+
+def spoil_all(tree):
+    (tree / "bundle.json").unlink()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_content, "Iris.py has changed"),
+        (spoil_stray, "found setup.py beside it"),
+        (spoil_sbom, "found sbom.json beside it"),
+        (spoil_path, r"expected a path inside the tree, found '\.\./run\.sh'"),
+        (spoil_link, "found one to /etc/passwd"),
+        (spoil_form, "found other bytes"),
+        (spoil_format, "of format 2 or less, found 99"),
+        (spoil_all, "expected a bundle"),
+    ],
+)
+def test_a_tree_that_is_not_what_it_says_is_not_imported(store, sources, tmp_path, spoil, message):
+    BundleStore(tmp_path / "other").build(sources, tag="iris:1")
+    BundleStore(tmp_path / "other").export("iris:1", tmp_path / "tree")
+    spoil(tmp_path / "tree")
+    with pytest.raises(BundleError, match=message):
+        store.import_tree(tmp_path / "tree", ["iris:1"])
+    assert store.list() == []
+    assert store.shelf.digests() == []

@@ -1,6 +1,6 @@
 import pytest
 
-from tiffin.bundle import reference
+from tiffin.store import reference
 from tiffin.kits.names import is_domain, snake_case
 
 

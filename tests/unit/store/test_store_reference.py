@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiffin.bundle import reference
-from tiffin.bundle.reference import Reference
 from tiffin.errors import BundleError
+from tiffin.store import reference
+from tiffin.store.reference import Reference
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a bundle is called: ``name:version``, with or without a registry in front, as images are."""
+"""What a bundle or model is called: ``name:version``, with or without a registry in front, as images are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
-from tiffin.errors import BundleError
+from tiffin.errors import AuthorError, BundleError
 
 LATEST = "latest"
 # One path component of an image reference; a plain name is one component.
@@ -37,11 +37,11 @@ class Reference(NamedTuple):
         return cls(unquote(file), version)
 
 
-def parse(text: str) -> Reference:
+def parse(text: str, error: type[AuthorError] = BundleError) -> Reference:
     """Read ``name``, ``name:version`` or ``registry.host:5000/path/name:version``; names become lower case.
 
     Raises:
-        BundleError: it is no such reference.
+        AuthorError: it is no such reference; of the class ``error``.
     """
     # An image's own digest says nothing about a bundle; the tag in front of it does.
     written = text.strip().partition("@")[0]
@@ -50,16 +50,16 @@ def parse(text: str) -> Reference:
     name, version = (head, last) if colon and "/" not in last else (written, "")
     name = name.lower()
     if colon and not version and "/" not in last:
-        raise _refusal(text, "nothing after the colon")
+        raise _refusal(error, text, "nothing after the colon")
     if not _NAME.fullmatch(name) or len(name) > _LONGEST_NAME:
-        raise _refusal(text, f"the name {name!r}")
+        raise _refusal(error, text, f"the name {name!r}")
     if version and not _VERSION.fullmatch(version):
-        raise _refusal(text, f"the version {version!r}")
+        raise _refusal(error, text, f"the version {version!r}")
     return Reference(name, version)
 
 
-def _refusal(text: str, found: str) -> BundleError:
-    return BundleError(
+def _refusal(error: type[AuthorError], text: str, found: str) -> AuthorError:
+    return error(
         f"expected name:version of letters, digits, '.', '_' and '-', found {found} in {text!r}",
         hint="for example iris:1.0 or registry.example.com/team/iris-image:v0.1",
     )
