@@ -23,9 +23,12 @@
     │   │   └── UntrustedArtefact    it would run code nobody allowed
     │   ├── ServiceError         a service cannot be imported, or its signature cannot be served
     │   ├── BundleError          a bundle cannot be built or found
+    │   ├── ImageError           an image cannot be made, or a layout or archive of one is broken
+    │   ├── SignatureError       a signature is missing, by another key, or the content was changed
     │   └── PredictError         the model or method raised, or gave back the wrong thing
     └── PlatformError        who runs the machine can fix it (HTTP 503)
         ├── StorageError         an artefact's address cannot be reached
+        ├── RegistryError        a registry refuses, does not answer, or gives something else
         ├── DiskFull         507
         ├── PortInUse
         ├── ProcessError         a replica or the gateway did not start, or died
@@ -230,6 +233,18 @@ class BundleError(AuthorError):
     code = "bundle"
 
 
+class ImageError(AuthorError):
+    """An image cannot be made of a bundle, or the layout or archive of an image is broken."""
+
+    code = "image"
+
+
+class SignatureError(AuthorError):
+    """A signature is missing, is by another key, or the content is not what was signed."""
+
+    code = "signature"
+
+
 class PredictError(AuthorError):
     """The model or the method raised, or gave back something that is not an answer."""
 
@@ -247,6 +262,12 @@ class StorageError(PlatformError):
     """An artefact's address cannot be reached."""
 
     code = "storage"
+
+
+class RegistryError(PlatformError):
+    """A registry refuses, does not answer, or gives something else than what was asked for."""
+
+    code = "registry"
 
 
 class DiskFull(PlatformError):
