@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import logging
 import math
 import os
@@ -94,6 +95,7 @@ class ClassApplication:
         self._tensors: ClassTensors | None = None
         self._metadata: dict[str, Any] | BadMetadata = {}
         self._example: dict[str, Any] | None = None
+        self._about = ""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._came_from = os.getcwd()
         self._unregister: Callable[[], None] = lambda: None
@@ -140,6 +142,7 @@ class ClassApplication:
         if self._example is not None:
             # Without metrics: nobody called.
             self._warm_up(ClassVerbs(served, "", "", bounds), self._example)
+        self._about = inspect.cleandoc(served.made_of.__doc__ or "")
         self._tensors = ClassTensors(self._name, served, max_tensor_bytes=limits.max_tensor_bytes)
         self._verbs = verbs
         log.info("serving %s from %s", target, directory)
@@ -229,6 +232,7 @@ class ClassApplication:
             Endpoint("GET", f"/api/v1.0/metadata/{self._unit}", self._show_node),
             Endpoint("GET", "/api/v1.0/metadata", self._show_graph),
             Endpoint("GET", "/tiffin/example", self._show_example),
+            Endpoint("GET", "/", self._page, exempt=True),
             Endpoint("GET", "/v2", self._server_v2, exempt=True),
             Endpoint("GET", "/v2/health/live", partial(_say, Reply(200, b'{"live":true}')), exempt=True),
             Endpoint("GET", "/v2/health/ready", self._ready_v2, exempt=True),
@@ -356,6 +360,12 @@ class ClassApplication:
             "body": self._example,
         }
         exchange.reply(Reply(200, seldon.dumps(example) + b"\n"))
+
+    def _page(self, exchange: Exchange) -> None:
+        from tiffin.runtime.page import page
+        from tiffin.runtime.page.of_model import describe_class
+
+        exchange.reply(page(describe_class(self._name, self._about, self._example)))
 
 
 def _share(spec: ReplicaSpec) -> int | None:

@@ -223,7 +223,15 @@ class ModelApplication:
         return self._runner is not None
 
     def _alive(self, exchange: Exchange) -> None:
-        exchange.reply(Reply(200, b'{"status":"alive"}'))
+        # KServe answers this to anybody; a browser is shown the page.
+        if self._model is None or b"text/html" not in exchange.head.header(b"accept"):
+            exchange.reply(Reply(200, b'{"status":"alive"}'))
+            return
+        from tiffin.runtime.page import page
+        from tiffin.runtime.page.of_model import describe_model
+
+        values = None if self._example is None else [_shown(array) for array in self._example]
+        exchange.reply(page(describe_model(self._name, self._model.info, values)))
 
     def _live(self, exchange: Exchange) -> None:
         exchange.reply(Reply(200, b'{"live":true}'))

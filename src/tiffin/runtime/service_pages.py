@@ -20,6 +20,7 @@ class ServicePages:
 
     def __init__(self, application: ServiceApplication) -> None:
         self._service = application.service
+        self._rendered: Reply | None = None
 
     async def start(self) -> None:
         """Nothing to begin."""
@@ -51,5 +52,9 @@ class ServicePages:
         exchange.reply(Reply(200, json.dumps(found).encode(), JSON))
 
     def _page(self, exchange: Exchange) -> None:
-        host = exchange.head.header(b"host").decode("latin-1") or "localhost"
-        exchange.reply(Reply(200, pages.page(self._service, host).encode(), b"text/html; charset=utf-8"))
+        if self._rendered is None:
+            from tiffin.runtime.page import page
+            from tiffin.runtime.page.of_service import describe
+
+            self._rendered = page(describe(self._service))
+        exchange.reply(self._rendered)

@@ -1,11 +1,7 @@
-"""What a service shows a person: its page, and an example request."""
+"""Example requests for a service's endpoints."""
 
 from __future__ import annotations
 
-import html
-import inspect
-import json
-import shlex
 from typing import Any
 
 from tiffin.service.definition import Service
@@ -75,36 +71,3 @@ def _zeros(shape: list[int]) -> Any:
     for size in reversed(shape):
         value = [value] * max(1, size)
     return value
-
-
-def page(service: Service[Any], host: str) -> str:
-    """A page without scripts: what the service is, and a curl line for each endpoint.
-
-    ``host`` is the Host header that asked: what the reader typed is what the lines have to say.
-    """
-    rows = [_row(host, service.route_of(endpoint), endpoint) for endpoint in service.apis.values()]
-    name = html.escape(service.name)
-    about = f"<p>{html.escape(inspect.cleandoc(service.inner.__doc__))}</p>" if service.inner.__doc__ else ""
-    links = " · ".join(f'<a href="{p}">{p}</a>' for p in ("schema.json", "docs.json", "metrics", "readyz"))
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{name}</title>'
-        "<style>body{font:16px/1.5 system-ui;max-width:50rem;margin:2rem auto;padding:0 1rem}"
-        "pre{background:#f4f4f4;padding:.7rem;overflow:auto}</style>"
-        f"<h1>{name}</h1>{about}{''.join(rows)}<p>{links}</p></html>"
-    )
-
-
-def _row(host: str, route: str, endpoint: Endpoint) -> str:
-    media_type = endpoint.input.media_type
-    if media_type == "multipart/form-data":
-        fields = " ".join(
-            f"-F {name}=@FILE" if name in endpoint.input.file_fields else f"-F {name}=VALUE"
-            for name in endpoint.input.model.model_fields
-        )
-    else:
-        body = json.dumps(sample_of(endpoint)) if media_type == "application/json" else "@FILE"
-        quoted = body.replace("'", "'\\''")
-        fields = f"-H 'content-type: {media_type}' --data-binary '{quoted}'"
-    doc = f"<p>{html.escape(endpoint.doc)}</p>" if endpoint.doc else ""
-    line = f"curl {fields} http://{shlex.quote(host)}{route}"
-    return f"<h2>POST {html.escape(route)}</h2>{doc}<pre>{html.escape(line)}</pre>"
