@@ -1,0 +1,50 @@
+"""Tasks in an SQLite file of this machine: what is used when nothing is configured."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tiffin.kits.paths import make_directory
+from tiffin.runtime.tasks.sql import TABLE, SqlStore
+from tiffin.runtime.tasks.store import unreachable, unusable
+
+_BUSY_SECONDS = 10.0
+_MODE = 0o600
+
+
+class SqliteStore(SqlStore):
+    """Several processes share the file through its write-ahead log; a commit is on the disk before it returns."""
+
+    def __init__(self, path: str) -> None:
+        self._path = Path(path).expanduser().absolute()
+        make_directory(self._path.parent)
+        try:
+            # Requests are in it: for its owner only, from its first byte.
+            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, _MODE))
+            self._connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            for statement in TABLE:
+                self._connection.execute(statement.format(blob="BLOB"))
+        except (OSError, sqlite3.Error) as error:
+            raise unusable(str(self._path), error) from error
+
+    def _run(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
+        try:
+            cursor = self._connection.execute(statement, tuple(values))
+            return cursor.fetchall(), cursor.rowcount
+        except sqlite3.Error as error:
+            raise unreachable(str(self._path), error) from error
+
+    def clock(self) -> float:
+        return time.time()
+
+    def close(self) -> None:
+        self._connection.close()
