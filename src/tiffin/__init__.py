@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from tiffin.service.endpoint import api
     from tiffin.service.hooks import on_deployment, on_shutdown, on_startup
     from tiffin.service.loading import load
+    from tiffin.service.task_endpoint import task
+    from tiffin.service.task_run import current_task
 
 __version__ = "0.1.0"
 
@@ -34,6 +36,8 @@ _HOMES = {
     "service": "tiffin.service:",
     "Service": "tiffin.service.definition",
     "api": "tiffin.service.endpoint",
+    "task": "tiffin.service.task_endpoint",
+    "current_task": "tiffin.service.task_run",
     "depends": "tiffin.service.dependency",
     "on_startup": "tiffin.service.hooks",
     "on_shutdown": "tiffin.service.hooks",
@@ -49,6 +53,7 @@ _HOMES = {
     "validators": "tiffin.service.validators:",
     "exceptions": "tiffin.service.exceptions:",
     "images": "tiffin.service.images:",
+    "testing": "tiffin.testing:",
 }
 
 __all__ = [
@@ -60,6 +65,7 @@ __all__ = [
     "TiffinError",
     "__version__",
     "api",
+    "current_task",
     "depends",
     "exceptions",
     "get_current_service",
@@ -71,6 +77,7 @@ __all__ = [
     "on_startup",
     "server_context",
     "service",
+    "task",
     "validators",
 ]
 

@@ -19,6 +19,8 @@ _HOMES = {
     "service": "definition",
     "Endpoint": "endpoint",
     "api": "endpoint",
+    "task": "task_endpoint",
+    "current_task": "task_run",
     "depends": "dependency",
     "Dependency": "dependency",
     "Context": "context",

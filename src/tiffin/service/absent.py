@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 from tiffin.errors import ServiceError
 
 _ABSENT = {
-    "task": "write the method with @api; callers wait for its answer",
     "asgi_app": "serve the ASGI application beside the service",
     "mount_asgi_app": "serve the ASGI application beside the service",
     "monitor": "log from the method",

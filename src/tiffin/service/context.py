@@ -16,6 +16,8 @@ from typing import Any, Literal, NoReturn, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
 from tiffin.errors import ServiceError
+from tiffin.service.lifetime import Lifetime
+from tiffin.service.task_run import CurrentTask
 
 log = logging.getLogger(__name__)
 
@@ -194,6 +196,7 @@ class Context:
         request: Headers, path, query and body.
         response: Status, headers and cookies of the answer.
         state: A dict shared by all calls of this worker.
+        task: The task the call is a run of; ``None`` for other calls.
     """
 
     def __init__(
@@ -202,10 +205,14 @@ class Context:
         request: Request | None = None,
         response: Response | None = None,
         scratch: Scratchpad | None = None,
+        lifetime: Lifetime | None = None,
+        task: CurrentTask | None = None,
     ) -> None:
         self.state = state
         self._request = request
         self._scratch = scratch
+        self._lifetime = lifetime
+        self.task = task
         self.response = response or Response()
 
     @property
@@ -221,6 +228,32 @@ class Context:
         if self._scratch is None:
             raise LookupError("there is no temporary directory: this context is not of a call")
         return self._scratch.directory
+
+    @property
+    def deadline(self) -> float | None:
+        """Seconds until the call's time is over, 0 when it is; ``None`` when it may take for ever.
+
+        It is the service's (``traffic.timeout``), the task's (``timeout``), or the caller's when that is less.
+        """
+        return None if self._lifetime is None else self._lifetime.left()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits any more: the caller left, the time is over, the task was cancelled."""
+        return self._lifetime is not None and self._lifetime.is_cancelled
+
+    def is_cancelled(self) -> bool:
+        """The same, as a call."""
+        return self.cancelled
+
+    def wait_cancelled(self, seconds: float) -> bool:
+        """Wait up to ``seconds``, in a thread and not on the event loop; true as soon as nobody waits any more."""
+        return (self._lifetime or Lifetime()).wait(seconds)
+
+    def progress(self, part: float, note: str = "") -> None:
+        """Say how far the task is, from 0 to 1; callers see it in its status. Other calls have nobody to tell."""
+        if self.task is not None:
+            self.task.progress(part, note)
 
 
 @dataclass

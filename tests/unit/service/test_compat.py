@@ -70,11 +70,13 @@ def test_unknown_options_are_warnings_as_bentoml_ignores_them(bentoml):
     assert len(Loose.warnings) == 2
 
 
-def test_a_task_is_refused_by_name_when_it_is_used(bentoml):
-    with pytest.raises(ServiceError, match=r"bentoml\.task"):
-
+def test_a_task_is_ours(bentoml):
+    @bentoml.service
+    class Jobs:
         @bentoml.task
         def work(self): ...
+
+    assert Jobs.apis["work"].is_task
 
 
 def test_a_local_bentoml_comes_first(bentoml, tmp_path, monkeypatch):

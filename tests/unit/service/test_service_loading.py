@@ -111,7 +111,7 @@ def test_a_plain_class_is_given_back_as_it_is(project):
         ({}, "", "bentofile.yaml or service.py"),
         ({"bentofile_yaml": "name: x"}, "", "expected service:"),
         ({"bentofile_yaml": "service: ["}, "", "expected YAML"),
-        ({"service": "import tiffin\ntiffin.task()"}, "service:X", "task is not part of this version"),
+        ({"service": "import tiffin\ntiffin.ray()"}, "service:X", "ray is not part of this version"),
         (
             {"service": "import tiffin\n@tiffin.service\nclass X:\n  @tiffin.api\n  def f(self, a: 5j): ..."},
             "service:X",

@@ -10,6 +10,7 @@ from tiffin.errors import ServiceError
 from tiffin.service.definition import Service
 from tiffin.service.dependency import Dependency
 from tiffin.service.endpoint import Endpoint
+from tiffin.service.task_endpoint import TaskEndpoint
 
 _known: weakref.WeakValueDictionary[int, AdaptedService] = weakref.WeakValueDictionary()
 
@@ -76,9 +77,8 @@ def adapted(real: Any) -> AdaptedService:
 
 
 def _endpoint(method: Any) -> Endpoint:
-    if method.is_task:
-        raise ServiceError("@bentoml.task is not part of this version of Tiffin", at=method.name)
-    endpoint = Endpoint(
+    kind = TaskEndpoint if method.is_task else Endpoint
+    endpoint = kind(
         method.func,
         route=method.route,
         input_spec=_written(method.input_spec, "Input"),

@@ -21,6 +21,7 @@ NAME = "bentoml"
 _NAMES: dict[str, dict[str, tuple[str, str]]] = {
     "bentoml": {
         "api": ("tiffin.service.endpoint", "api"),
+        "task": ("tiffin.service.task_endpoint", "task"),
         "Service": ("tiffin.service.definition", "Service"),
         "depends": ("tiffin.service.dependency", "depends"),
         "Dependency": ("tiffin.service.dependency", "Dependency"),
