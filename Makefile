@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
-.PHONY: install-test fuzz chaos-local
+.PHONY: install-test fuzz chaos-local proto
 
 # Set PYTHON to use another interpreter: make test PYTHON=python3.13
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -46,6 +46,11 @@ format: $(STAMPS)/check ## Put the sources in the house style
 
 fuzz: install-test ## Fuzz the protocols with atheris, SECONDS=60 for each target
 	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),60)
+
+PROTO := src/tiffin/protocol/proto
+proto: $(STAMPS)/test ## Write the descriptors of the gRPC services anew, from src/tiffin/protocol/proto/*.proto
+	$(BIN)/python -m grpc_tools.protoc -I$(PROTO) --descriptor_set_out=$(PROTO)/descriptors.binpb \
+		inference.proto health.proto reflection.proto
 
 bench: $(STAMPS)/bench ## Measure Tiffin against a hand-written FastAPI server
 	@$(VENV)-bench/bin/python bench/run.py

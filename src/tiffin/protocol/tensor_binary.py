@@ -16,9 +16,19 @@ _LENGTH = struct.Struct("<I")
 
 
 def decode(
-    body: bytes, offset: int, size: int, shape: Sequence[int], kind: Datatype, at: str, *, max_bytes: int
+    body: bytes,
+    offset: int,
+    size: int,
+    shape: Sequence[int],
+    kind: Datatype,
+    at: str,
+    *,
+    max_bytes: int,
+    size_at: str = "",
 ) -> Array:
     """An array over ``body[offset:offset + size]``, without a copy for datatypes of fixed size.
+
+    ``size_at`` is what an error calls the place of the size, where that is not the tensor's parameters.
 
     Raises:
         DecodeError: ``size`` is not what datatype and shape need.
@@ -29,7 +39,7 @@ def decode(
     if count * kind.size != size:
         raise DecodeError(
             f"expected {count * kind.size} bytes for {kind.name} of shape {list(shape)}, found {size}",
-            at=f"{at}.parameters.binary_data_size",
+            at=size_at or f"{at}.parameters.binary_data_size",
         )
     array = np.frombuffer(body, dtype=dtype(kind.name), count=count, offset=offset)
     if kind.kind == "bool" and count and array.view(np.uint8).max() > 1:
