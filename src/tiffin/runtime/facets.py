@@ -32,4 +32,9 @@ def facets_of(application: ServiceApplication) -> list[Facet]:
     """Those a service needs; a facet's module is imported only for services that have one."""
     from tiffin.runtime.service_pages import ServicePages
 
-    return [ServicePages(application)]
+    found: list[Facet] = []
+    if application.spec.is_dependency:
+        from tiffin.runtime.service_frames import ServiceFrames
+
+        found.append(ServiceFrames(application))
+    return [*found, ServicePages(application)]

@@ -8,6 +8,7 @@ gone is cancelled if it is async; a thread cannot be stopped, but a call that st
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import logging
 import math
@@ -27,7 +28,7 @@ from tiffin.runtime.facets import facets_of
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.service_call import Call
 from tiffin.runtime.value_batches import ValueBatches
-from tiffin.service import context, loading
+from tiffin.service import context, graph, loading
 from tiffin.service.definition import Service
 from tiffin.service.dependency import SyncMethods
 from tiffin.service.endpoint import Endpoint as Method
@@ -67,6 +68,8 @@ class ServiceApplication:
         self._metrics: Metrics | None = None
         self._worker = 0
         self._batches: dict[str, ValueBatches] = {}
+        graph.connect(self.service, spec.dependencies)
+        self.calls_others = graph.calls_others(self.service)
         self._facets = facets_of(self)
 
     # -- life ----------------------------------------------------------------------------------------------
@@ -82,7 +85,7 @@ class ServiceApplication:
         for warning in self.service.warnings:
             log.warning("%s: %s", self.service.name, warning)
         if self._worker == 0:
-            for service in self.service.all_services().values():
+            for service in graph.services_here(self.service):
                 for name in service.hooks("deployment"):
                     self._run(getattr(service.inner, name), f"{service.name}.{name}")
         self._make()
@@ -145,7 +148,7 @@ class ServiceApplication:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _hooks(self, moment: Any) -> None:
-        services = list(self.service.all_services().values())
+        services = graph.services_here(self.service)
         for service in reversed(services) if moment == "startup" else services:
             for name in service.hooks(moment):
                 hook = getattr(self._instance_of(service), name)
@@ -197,12 +200,17 @@ class ServiceApplication:
     # -- calls ---------------------------------------------------------------------------------------------
 
     def _handler(self, method: Method) -> Callable[[Exchange], None]:
+        return self.handler(method, Call)
+
+    def handler(self, method: Method, kind: type[Call]) -> Callable[[Exchange], None]:
+        """What takes calls of a method that look on the wire as ``kind`` says."""
+
         def handle(exchange: Exchange) -> None:
             if self._limit is not None and self._in_flight >= self._limit:
                 raise TooManyCalls("Too many requests")
             assert self._pool is not None
             assert self._loop is not None
-            call = Call(self, method, exchange)
+            call = kind(self, method, exchange)
             self._in_flight += 1
             if method.kind == "plain" and not method.batchable:
                 call.begin()
@@ -257,7 +265,9 @@ class ServiceApplication:
         return self._loop
 
     async def in_pool(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run in one of the threads."""
+        """Run in one of the threads, as part of the call that is current."""
+        if self.calls_others:
+            function, arguments = contextvars.copy_context().run, (function, *arguments)
         return await self.loop.run_in_executor(self._pool, function, *arguments)
 
 

@@ -8,6 +8,7 @@ import inspect
 import logging
 import os
 import random
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from tiffin.errors import CallError
 from tiffin.protocol import named_json
 from tiffin.protocol.reply import Reply
 from tiffin.runtime.exchange import Exchange
-from tiffin.service import context
+from tiffin.service import caller, context
 from tiffin.service.endpoint import Endpoint as Method
 from tiffin.service.exceptions import status_of
 
@@ -69,6 +70,7 @@ async def submit(application: ServiceApplication, method: Method, arguments: Arg
     value = arguments.kwargs[name] if name is not None else arguments.args[0]
 
     async def ask(batch: Any) -> Any:
+        caller.current.set(None)  # what a batch asks of others is asked for all of its calls
         if name is not None:
             joined = Arguments((), {**arguments.kwargs, name: batch})
         else:
@@ -80,9 +82,23 @@ async def submit(application: ServiceApplication, method: Method, arguments: Arg
 
 
 class Call:
-    """One call of one method, from its request to its answer; answered once, by whoever comes first."""
+    """One call of one method, from its request to its answer; answered once, by whoever comes first.
 
-    __slots__ = ("_answered", "_application", "_context", "_exchange", "_method", "_scratch", "_task", "_timer")
+    What it looks like on the wire is that of ``protocol.named_json``; a subclass may speak otherwise.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_application",
+        "_caller",
+        "_context",
+        "_exchange",
+        "_method",
+        "_scratch",
+        "_seconds",
+        "_task",
+        "_timer",
+    )
 
     def __init__(self, application: ServiceApplication, method: Method, exchange: Exchange) -> None:
         self._application = application
@@ -93,13 +109,18 @@ class Call:
         self._answered = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._seconds = application.timeout_seconds
+        self._caller: caller.Caller | None = None
 
     def begin(self, task: asyncio.Task[None] | None = None) -> None:
         """Watch the time, and the caller."""
         application = self._application
         self._task = task
         self._exchange.on_close = self._gone
-        self._timer = application.loop.call_later(application.timeout_seconds, self._late)
+        self._timer = application.loop.call_later(self._seconds, self._late)
+        if application.calls_others:
+            deadline = time.monotonic() + self._seconds
+            self._caller = caller.Caller(self._exchange.head.headers, deadline, self._scratch)
 
     # In the thread
 
@@ -108,9 +129,9 @@ class Call:
         if self._answered:  # while it waited for a thread its time ran out, or its caller left
             self._back(None)
             return
+        caller.current.set(self._caller)
         try:
-            value = self._application.bind(self._method, self._arguments())()
-            reply = named_json.encode(self._method, value, self._response())
+            reply = self._encode(self._application.bind(self._method, self._arguments())())
         except BaseException as error:
             reply = self._failed(error)
         self._back(reply)
@@ -129,6 +150,7 @@ class Call:
 
     async def run(self) -> None:
         """An async or batchable method, or a generator."""
+        caller.current.set(self._caller)
         try:
             if self._method.is_stream:
                 await self._stream()
@@ -147,8 +169,8 @@ class Call:
         arguments = await self._decoded()
         value = await invoke(application, method, arguments)
         if isinstance(value, os.PathLike):
-            return await application.in_pool(named_json.encode, method, value, self._response())  # type: ignore[no-any-return]
-        return named_json.encode(method, value, self._response())
+            return await application.in_pool(self._encode, value)  # type: ignore[no-any-return]
+        return self._encode(value)
 
     async def _decoded(self) -> Arguments:
         if len(self._exchange.body) < _LARGE_BODY:
@@ -157,30 +179,34 @@ class Call:
 
     async def _stream(self) -> None:
         """Send items as they come; what goes wrong before the first one still gets a status of its own."""
-        output, exchange = self._method.output, self._exchange
+        exchange = self._exchange
         items: Any = items_of(self._application, self._method, await self._decoded())
         first = await anext(items, _NOTHING)
-        started = output.chunk(first) if first is not _NOTHING else b""
-        head = named_json.stream_head(self._method, self._response())
+        started = self._chunk(first) if first is not _NOTHING else b""
+        head = self._stream_head()
         if not self._claim():
             await items.aclose()
             return
         # Only now: a stream that has begun is not cut off by the time limit.
+        if self._caller is not None:
+            self._caller.deadline = None
         head.body, head.headers = started, (*head.headers, _request_id())
         exchange.on_close = self._cancel
         exchange.start(head)
         try:
             async for item in items:
-                await exchange.send(output.chunk(item))
+                await exchange.send(self._chunk(item))
+            if last := self._last_chunk():
+                await exchange.send(last)
         except ConnectionResetError:
             await items.aclose()
         except asyncio.CancelledError:
             await items.aclose()
             exchange.abort()
             raise
-        except Exception:
+        except Exception as error:
             log.exception("a stream broke off", extra={"endpoint": self._method.name})
-            exchange.abort()
+            await self._break_off(error)
         else:
             exchange.finish()
 
@@ -199,11 +225,31 @@ class Call:
             arguments.kwargs[method.context_name] = self._context
         return arguments
 
+    def _encode(self, value: Any) -> Reply:
+        return named_json.encode(self._method, value, self._response())
+
+    def _stream_head(self) -> Reply:
+        return named_json.stream_head(self._method, self._response())
+
+    def _chunk(self, item: Any) -> bytes:
+        return self._method.output.chunk(item)
+
+    def _last_chunk(self) -> bytes:
+        """What is sent after the last item."""
+        return b""
+
+    async def _break_off(self, error: Exception) -> None:
+        """A stream that has begun cannot go on."""
+        self._exchange.abort()
+
     def _response(self) -> context.Response | None:
         return None if self._context is None else self._context.response
 
+    def _rendered(self, error: BaseException) -> Reply:
+        return named_json.error_reply(error)
+
     def _failed(self, error: BaseException) -> Reply:
-        reply = named_json.error_reply(error)
+        reply = self._rendered(error)
         if reply.status >= 500 and not isinstance(error, CallError):
             log.error("%s failed", self._method.name, exc_info=error)
         elif status_of(error) is not None:
@@ -227,7 +273,7 @@ class Call:
 
     def _late(self) -> None:
         if self._claim():
-            self._exchange.reply(named_json.error_reply(named_json.deadline(self._application.timeout_seconds)))
+            self._exchange.reply(self._rendered(named_json.deadline(self._seconds)))
             self._cancel()
 
     def _gone(self) -> None:
@@ -237,6 +283,8 @@ class Call:
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
+        if self._caller is not None:
+            self._caller.leave()
 
 
 def _request_id() -> tuple[bytes, bytes]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import select
+import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -102,6 +104,19 @@ class Request:
             on_close()
 
 
+def has_hung_up(transport: asyncio.BaseTransport) -> bool:
+    """Whether the other end of a Unix socket is closed for both ways, so that no answer can arrive.
+
+    Over TCP nobody can know before an answer is refused; the gateway, and other services, come by Unix sockets.
+    """
+    found = transport.get_extra_info("socket")
+    if found is None or found.family != socket.AF_UNIX:
+        return False
+    poll = select.poll()
+    poll.register(found.fileno(), 0)
+    return bool(poll.poll(0))
+
+
 class Connection(asyncio.Protocol):
     """One socket. States: reading a head, reading a body, answering, discarding (before a close)."""
 
@@ -192,7 +207,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A caller that closed its side may still wait for the answer in hand, and for those behind it.
-        if self._request is None and self._drained is None:
+        if (self._request is None and self._drained is None) or has_hung_up(self._transport):
             return False
         self._eof = self._paused = True
         return True

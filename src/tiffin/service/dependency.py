@@ -16,6 +16,8 @@ class Dependency:
     def __init__(self, on: Any) -> None:
         self.on = on
         self.name = ""
+        self.remote: Any = None
+        self.is_elsewhere = False
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Remember the attribute's name."""
@@ -26,8 +28,13 @@ class Dependency:
         return self if instance is None else self.get()
 
     def get(self) -> Any:
-        """The instance, made at the first call."""
-        return self.on.shared()
+        """The instance, made at the first call; or what stands for the one that runs apart."""
+        return self.on.shared() if self.remote is None else self.remote
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it runs in another process."""
+        return self.remote is not None
 
 
 def depends(

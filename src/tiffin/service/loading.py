@@ -234,13 +234,13 @@ def _place(error: BaseException, directory: Path) -> str | None:
 def _attribute(module: ModuleType, path: str, target: str) -> Any:
     found: Any = module
     for name in path.split("."):
+        inner = getattr(found, "dependencies", None)
+        if isinstance(inner, dict) and name in inner and inner[name].on is not None:
+            found = inner[name].on  # module:Outer.inner names what Outer depends on
+            continue
         try:
             found = getattr(found, name)
         except AttributeError:
-            inner = getattr(found, "dependencies", {})
-            if name in inner:  # module:Outer.inner names what Outer depends on
-                found = inner[name].on
-                continue
             services = ", ".join(_services(module)) or "none"
             raise ServiceError(
                 f"module {module.__name__!r} has no {path!r}", hint=f"services there: {services}", at=target

@@ -45,7 +45,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``path`` is the local directory or file of the component's artefact. ``model_name`` is the name in
     ``/v2/models/{model_name}``. ``ready_file``, when set, receives one JSON line with the bound address once
     the replica is ready. ``variant`` is the deployment's variant it belongs to, for payload logs. ``recording``
-    is where it may be told to write its calls.
+    is where it may be told to write its calls. ``grpc`` is where it answers gRPC; ``None`` is nowhere.
     """
 
     deployment: str
@@ -55,7 +55,12 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     component: Component
     path: str
     listen: Listen = Listen()
+    grpc: Listen | None = None
     limits: Limits = Limits()
     ready_file: str = ""
     variant: str = ""
     recording: Spool | None = None
+    dependencies: dict[str, str] = {}
+    """Services that run apart, by name: where each is called, ``http://host:port/path`` or ``unix:/path/of.sock``."""
+    is_dependency: bool = False
+    """Whether other services call this one, in frames."""
