@@ -50,9 +50,9 @@ _HOMES = {
     "load": "tiffin.service.loading",
     "IODescriptor": "tiffin.codec.io_model",
     "Field": "pydantic",
-    "validators": "tiffin.service.validators:",
-    "exceptions": "tiffin.service.exceptions:",
-    "images": "tiffin.service.images:",
+    "validators": "tiffin.validators:",
+    "exceptions": "tiffin.exceptions:",
+    "images": "tiffin.images:",
     "testing": "tiffin.testing:",
 }
 
