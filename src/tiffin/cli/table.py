@@ -45,5 +45,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("build", "tiffin.cli.build:build", "Make a bundle of a service or class, and give it a tag.", BUNDLE),
     Entry("list", "tiffin.cli.bundles:list_bundles", "List the bundles in the local store.", BUNDLE),
     Entry("bundles", "tiffin.cli.bundles:bundles", "List, show and delete bundles.", BUNDLE),
+    Entry("push", "tiffin.cli.pushing:push", "Push a bundle or a model to a registry.", BUNDLE),
+    Entry("pull", "tiffin.cli.pushing:pull", "Pull a bundle, with its models, or a model.", BUNDLE),
     Entry("version", "tiffin.cli.version:version", "Show the versions of Tiffin and of what it runs on.", OTHER),
 )

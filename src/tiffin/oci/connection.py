@@ -263,7 +263,7 @@ class Connection(oras.provider.Registry):  # type: ignore[misc]
                 f"{registry} has no repository {self.reference.repository}", hint="check the spelling"
             )
         if status == 404:
-            return RegistryError(f"{registry} has no {about}", hint="check the repository, the tag and the digest")
+            return RegistryError(f"there is no {about}", hint="check the repository, the tag and the digest")
         if status == 429:
             return RegistryError(f"{registry} is asked too often (429{said})", hint="wait, or log in")
         if status == 413:

@@ -127,6 +127,7 @@ class Registry:
         progress: Progress | None = None,
         platform: Platform | Literal["all"] | None = None,
         check: Callable[[Manifest], None] | None = None,
+        want: Callable[[Descriptor], bool] | None = None,
     ) -> Summary:
         """Fetch a manifest and what it needs; blocking.
 
@@ -136,6 +137,7 @@ class Registry:
             progress: called as bytes arrive.
             platform: which image of an index; None is ``linux`` on this machine's processor, ``"all"`` the index.
             check: called with a manifest before its blobs are fetched; raises when it is not what is wanted.
+            want: which blobs are fetched; all when None.
 
         Returns:
             The descriptor of the manifest (of the index for ``"all"``); it is among the blobs.
@@ -164,7 +166,8 @@ class Registry:
                 if check is not None:
                     check(manifest)
                 for blob in (manifest.config, *manifest.layers):
-                    wanted[blob.digest] = blob
+                    if want is None or want(blob):
+                        wanted[blob.digest] = blob
         done = moving.Count()
 
         def fetch(blob: Descriptor, report: Callable[[int], None], stop: threading.Event) -> State:

@@ -256,7 +256,7 @@ def test_a_credential_helper_is_asked(start_registry, users, layout, tmp_path, m
 
 @pytest.mark.parametrize(
     ("path", "said"),
-    [("a:v9", "has no .*a:v9"), ("nobody:v1", "has no repository nobody|has no .*nobody:v1")],
+    [("a:v9", "there is no .*a:v9"), ("nobody:v1", "has no repository nobody|there is no .*nobody:v1")],
 )
 def test_what_is_not_there_is_named(registry, layout, there, path, said):
     Registry(environment={}).push(layout, artefact(layout, b"x"), f"{registry.host}/a:v1")
