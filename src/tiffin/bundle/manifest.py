@@ -81,8 +81,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     image's CMD beside its ENTRYPOINT); left out of the record where there are none.
 
     From format 2 on: ``recipe``, ``models``, ``schema`` (what ``/schema.json`` of the service says),
-    ``provenance`` and ``sbom``, the sha256 of ``sbom.json`` (CycloneDX) beside the manifest. They are left out of
-    the record where they are not set, so that bundles of format 1 keep their digests.
+    ``provenance`` and ``sbom``, the sha256 of ``sbom.json`` (CycloneDX) beside the manifest; ``description`` is
+    the author's text, ``options`` the service's own arguments (``--arg``). They are left out of the record where
+    they are not set, so that bundles of format 1 keep their digests.
     """
 
     format: int = 1
@@ -99,6 +100,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
     provenance: Provenance | msgspec.UnsetType = msgspec.UNSET
     sbom: str | msgspec.UnsetType = msgspec.UNSET
+    description: str | msgspec.UnsetType = msgspec.UNSET
+    options: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
     def encode(self) -> bytes:
         """Canonical JSON: equal manifests are equal bytes."""

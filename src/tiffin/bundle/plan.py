@@ -26,7 +26,8 @@ REQUIREMENTS = "requirements.txt"
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """A manifest, where each of its files is now (by its path in the bundle), and a name for it.
 
-    ``sbom`` is the text of the bundle's bill of materials, empty when it has none.
+    ``sbom`` is the text of the bundle's bill of materials, empty when it has none. ``root`` is the directory and
+    ``config`` its build file.
     """
 
     manifest: Manifest
@@ -34,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     said_by: str
     sbom: bytes = b""
+    root: Path = Path()
+    config: BuildConfig | None = None
     warnings: tuple[SpecWarning, ...] = ()
 
     def write(self, directory: Path, progress: Callable[[int], None] | None = None) -> None:
@@ -63,8 +66,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
                 (directory / name).chmod(0o644)
 
 
-def plan(directory: Path, *, target: str = "", kind: Kind | None = None, bentofile: Path | None = None) -> Plan:
-    """Decide what a build of ``directory`` makes; reads it and writes nothing.
+def plan(
+    directory: Path,
+    *,
+    target: str = "",
+    kind: Kind | None = None,
+    bentofile: Path | None = None,
+    most_bytes: int = selection.MOST_BYTES,
+) -> Plan:
+    """Decide what a build of ``directory`` makes from its sources alone; reads them and writes nothing.
 
     Raises:
         BundleError: nothing there can be served, or not clearly one thing.
@@ -76,7 +86,7 @@ def plan(directory: Path, *, target: str = "", kind: Kind | None = None, bentofi
             f"expected a directory, found {'a file' if root.exists() else 'nothing'}", at=str(directory)
         )
     config = _build_config(root, bentofile) if kind != "class" else None
-    files, origins = _files(root, config)
+    files, origins = _files(root, config, most_bytes)
     sources = {file.path: origins[file.path] for file in files if not file.link}
     entry = _entry_point(root, sources, target, kind, config)
     if entry.kind != "program":
@@ -96,6 +106,8 @@ def plan(directory: Path, *, target: str = "", kind: Kind | None = None, bentofi
         origins=origins,
         name=_name(config, entry, root),
         said_by=entry.said_by,
+        root=root,
+        config=config,
         warnings=config.warnings if config else (),
     )
 
@@ -125,9 +137,9 @@ def _read_config(path: Path) -> BuildConfig | None:
     return bentoml.parse(text, str(path))
 
 
-def _files(root: Path, config: BuildConfig | None) -> tuple[tuple[File, ...], dict[str, Path]]:
+def _files(root: Path, config: BuildConfig | None, most_bytes: int) -> tuple[tuple[File, ...], dict[str, Path]]:
     include, exclude = (config.include, config.exclude) if config else ((), ())
-    found = selection.select(root, include, exclude)
+    found = selection.select(root, include, exclude, most_bytes=most_bytes)
     if not (config and config.python.is_src_layout):
         return found, {file.path: root / file.path for file in found}
     # BentoML's src layout: what lies in src/ is imported as if it lay at the top.

@@ -83,23 +83,32 @@ class BundleStore:
         return self.add(made, wanted or Reference(made.name))[1]
 
     def add(
-        self, made: Plan, name: Reference, *, progress: Callable[[int], None] | None = None
+        self,
+        made: Plan,
+        name: Reference,
+        *,
+        progress: Callable[[int], None] | None = None,
+        is_moving: bool = True,
     ) -> tuple[str, Bundle]:
         """Write what was planned and tag it; the whole tag, with a version from the digest if ``name`` has none.
 
-        ``progress`` is called with the bytes that were written since.
+        ``progress`` is called with the bytes that were written since. ``is_moving`` lets a tag that leads to
+        another bundle lead to this one.
 
         Raises:
-            BundleError: a file changed meanwhile.
+            BundleError: a file changed meanwhile, or the tag may not be moved.
             StorageError: the store cannot be written.
         """
         digest = made.manifest.digest
         tag = with_version(name, digest)
+        taken = None if is_moving else _taken
+        if taken and self.shelf.has(tag) and self.shelf.find(str(tag))[0] != digest:
+            raise taken(tag)
         if not (self._holds(digest) and self.shelf.set_tag(tag, digest)):
             with self.shelf.workshop() as place:
                 with self.shelf.writing():
                     made.write(place / "new", progress)
-                self.shelf.put(place / "new", digest, (tag,), self._holds)
+                self.shelf.put(place / "new", digest, (tag,), self._holds, taken=taken)
         return str(tag), self.find(str(tag))
 
     @contextlib.contextmanager
@@ -220,6 +229,12 @@ class BundleStore:
 def with_version(name: Reference, digest: str) -> Reference:
     """The reference itself, or with the start of the digest where it has no version."""
     return name if name.version else Reference(name.name, digest[:_VERSION_LENGTH])
+
+
+def _taken(tag: Reference) -> BundleError:
+    return BundleError(
+        f"the tag {tag} leads to another bundle already", hint="choose another version, or move it with --force"
+    )
 
 
 def _checked(tree: Path) -> Bundle:

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -76,6 +76,22 @@ def busy(text: str) -> Iterator[None]:
 
     with Console(stderr=True).status(text):
         yield
+
+
+@contextmanager
+def copying(text: str, total: int) -> Iterator[Callable[[int], None]]:
+    """What is to be told of bytes that were copied; draws a bar on a terminal when there are many."""
+    if not is_interactive() or total < 50_000_000:
+        with busy(text):
+            yield lambda done: None
+        return
+    from rich import progress
+    from rich.console import Console
+
+    columns = (progress.TextColumn(text), progress.BarColumn(), progress.DownloadColumn())
+    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(text, total=total)
+        yield lambda done: bars.advance(task, done)
 
 
 class Downloads:

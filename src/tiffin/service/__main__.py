@@ -23,10 +23,11 @@ def main(arguments: list[str] | None = None) -> int:
     describe = commands.add_parser("describe", help="print a service's description as JSON")
     describe.add_argument("target", help="module:Class, path/file.py:Class, module, or a directory")
     describe.add_argument("--directory", default=".", help="where the target's files are")
+    describe.add_argument("--for-build", action="store_true", help="say what only a build asks for, too")
     options = parser.parse_args(arguments)
     with _stdout_for_us() as out:
         try:
-            line, status = _describe(options.target, options.directory), 0
+            line, status = _describe(options.target, options.directory, for_build=options.for_build), 0
         except TiffinError as error:
             notes = "\n".join(getattr(error, "__notes__", ()))
             if notes:
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
-def _describe(target: str, directory: str) -> bytes:
+def _describe(target: str, directory: str, *, for_build: bool = False) -> bytes:
     from tiffin.service.definition import Service
     from tiffin.service.loading import load
 
@@ -49,6 +50,10 @@ def _describe(target: str, directory: str) -> bytes:
             f"expected a class decorated with @service at {target!r}, found the plain class {found.__name__}",
             hint="decorate it with @tiffin.service, or serve it as a plain class with predict()",
         )
+    if for_build:
+        from tiffin.service import describing
+
+        return msgspec.json.encode(describing.for_build(found, target))
     return msgspec.json.encode(found.describe(target))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tiffin.errors import MissingExtra, ServiceError
+from tiffin.spec.description import ModelDescription
 
 
 def _home() -> Path:
@@ -62,6 +63,10 @@ class BentoModel:
     def __init__(self, tag: str) -> None:
         self.tag = str(tag)
         self._found: StoredModel | None = None
+
+    def describe(self) -> ModelDescription:
+        """What a build is told of it."""
+        return ModelDescription(source="store", name=self.tag)
 
     def resolve(self) -> StoredModel:
         """The stored model."""

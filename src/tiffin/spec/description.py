@@ -5,7 +5,7 @@ The platform side never imports user code: it runs ``python -m tiffin.service de
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -23,8 +23,38 @@ class EndpointDescription(msgspec.Struct, frozen=True, kw_only=True):
     output: dict[str, Any] = {}
 
 
+class ImageDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """``images.Image(...)`` of the decorator: its keywords, and its steps as ``(method, arguments)`` in order."""
+
+    options: dict[str, Any] = {}
+    steps: tuple[tuple[str, tuple[Any, ...]], ...] = ()
+
+
+class VariableDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry of ``envs``. ``value`` is None when whoever runs the service has to set it."""
+
+    name: str
+    value: str | None = None
+    stage: str = "all"
+
+
+class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
+    """A model that a class attribute names: ``store`` (a tag of the model store) or ``huggingface`` (an id)."""
+
+    source: Literal["store", "huggingface"]
+    name: str
+    revision: str = ""
+    endpoint: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
 class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True):
-    """Name, endpoints and the settings written in the decorator (already checked)."""
+    """Name, endpoints and the settings written in the decorator (already checked).
+
+    ``image``, ``envs``, ``models`` (those of dependencies too) and ``schema`` (what ``/schema.json`` says) are
+    for building, and only told when asked for; so is ``text``, the decorator's ``description``.
+    """
 
     name: str
     target: str
@@ -39,3 +69,8 @@ class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     labels: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    image: ImageDescription | None = None
+    envs: tuple[VariableDescription, ...] = ()
+    models: tuple[ModelDescription, ...] = ()
+    schema: dict[str, Any] = {}
+    text: str = ""

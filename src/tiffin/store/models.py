@@ -284,10 +284,10 @@ def _exists(tag: Reference) -> ModelError:
 
 
 def _labels(labels: Mapping[str, str] | None) -> dict[str, str]:
-    for name, value in (labels or {}).items():
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ModelError(f"expected labels as text, found {name!r}: {value!r}")
-    return dict(labels or {})
+    try:
+        return msgspec.convert(dict(labels or {}), dict[str, str])
+    except msgspec.ValidationError as error:
+        raise ModelError(f"expected labels as text: {error}") from error
 
 
 def _json(value: Mapping[str, Any] | None, what: str) -> dict[str, Any]:

@@ -92,9 +92,9 @@ def test_a_field_of_a_build_file_without_effect_is_a_warning(
     sources: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (sources / "service.py").write_text("import bentoml\n@bentoml.service\nclass Iris: ...\n")
-    (sources / "bentofile.yaml").write_text("service: 'service:Iris'\ndocker: {distro: debian}\n")
+    (sources / "bentofile.yaml").write_text("service: 'service:Iris'\ndocker: {cuda_version: 12.1}\n")
     assert frame.run(["build", "-o", "tag"]) == 0
-    assert "docker.distro" in capsys.readouterr().err
+    assert "docker.cuda_version: is not acted on" in capsys.readouterr().err
 
 
 def test_bundles_is_a_command_of_its_own(sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
