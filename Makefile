@@ -73,7 +73,7 @@ clean: ## Remove what was built; keeps .venv
 	find . -name __pycache__ -type d -not -path './.venv*' -prune -exec rm -rf {} +
 
 clean-venv: ## Remove .venv and the environments of the demo's clients and the benchmark
-	rm -rf .venv .venv-bench .venv-kserve .venv-bentoml
+	rm -rf .venv .venv-bench .venv-bench-bentoml .venv-kserve .venv-bentoml
 
 # --- the examples' models, trained once with the scikit-learn that will open them
 
@@ -139,10 +139,13 @@ $(STAMPS)/docs: $(STAMPS)/venv requirements/docs.txt constraints.txt
 
 # An environment of its own, with no more than is measured: frameworks import what they find installed, and pandas
 # alone would add 30 MB to every server.
-$(STAMPS)/bench: $(STAMPS)/venv bench/requirements.txt pyproject.toml constraints.txt
+$(STAMPS)/bench: $(STAMPS)/venv bench/requirements.txt bench/requirements-bentoml.txt pyproject.toml constraints.txt
 	@$(BIN)/python -m venv $(VENV)-bench
 	@$(BENCH_PIP) hatchling editables
 	@$(BENCH_PIP) --no-build-isolation --editable '.[sklearn,onnx]' --requirement bench/requirements.txt
+	@$(BIN)/python -m venv $(VENV)-bench-bentoml
+	@$(VENV)-bench-bentoml/bin/python -m pip --disable-pip-version-check install --requirement bench/requirements-bentoml.txt || \
+		{ rm -rf $(VENV)-bench-bentoml; echo "warning: bentoml could not be installed; its cases are left out" >&2; }
 	@touch $@
 
 # The clients that others wrote, for demo-check only. Two of them pin versions that clash with ours or with each

@@ -11,13 +11,17 @@ from typing import Any
 
 from models import MODELS
 
+SERVICES = Path(__file__).resolve().parent / "services"
 CONCURRENCIES = (1, 16, 64)
 IRIS_ROW = [6.8, 2.8, 4.8, 1.4]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One kind of request; ``targets`` are the least ratios to the baseline at each concurrency."""
+    """One kind of request; ``targets`` are the least ratios to the yardstick at each concurrency.
+
+    ``model`` is a file of build/bench/models, or a directory of bench/services, whose endpoint ``endpoint`` is asked.
+    """
 
     name: str
     title: str
@@ -25,14 +29,21 @@ class Case:
     protocol: str
     targets: dict[int, float]
     make: Callable[[], tuple[bytes, dict[str, str]]] = field(repr=False)
+    yardstick: str = "baseline"
+    endpoint: str = ""
+
+    @property
+    def peers(self) -> tuple[str, str]:
+        """Who can do it."""
+        return ("tiffin", self.yardstick)
 
     @property
     def path(self) -> Path:
-        return MODELS / self.model
+        return SERVICES / self.model if self.endpoint else MODELS / self.model
 
     @property
     def url_path(self) -> str:
-        return f"/v2/models/{self.path.stem}/infer"
+        return f"/{self.endpoint}" if self.endpoint else f"/v2/models/{self.path.stem}/infer"
 
     @cached_property
     def request(self) -> tuple[bytes, dict[str, str]]:
@@ -50,11 +61,14 @@ def expected(case: Case) -> list[float]:
     import joblib
     import numpy as np
 
-    return [float(value) for value in joblib.load(case.path).predict(np.array([IRIS_ROW], np.float32))]
+    file = MODELS / "lr.joblib" if case.endpoint else case.path
+    return [float(value) for value in joblib.load(file).predict(np.array([IRIS_ROW], np.float32))]
 
 
 def answer(body: bytes, headers: dict[str, str]) -> list[float]:
-    """The first output of a reply, JSON or binary, as plain numbers."""
+    """The first output of a reply, JSON or binary, as plain numbers; a service answers with the numbers alone."""
+    if body.startswith(b"["):
+        return [float(value) for value in json.loads(body)]
     head_size = next((int(v) for k, v in headers.items() if k.lower() == "inference-header-content-length"), None)
     output: dict[str, Any] = json.loads(body[:head_size])["outputs"][0]
     if "data" in output:
@@ -94,6 +108,10 @@ def _digits_binary() -> tuple[bytes, dict[str, str]]:
     }
 
 
+def _iris_named() -> tuple[bytes, dict[str, str]]:
+    return json.dumps({"x": [IRIS_ROW]}).encode(), {"Content-Type": "application/json"}
+
+
 CASES = [
     Case("lr", "LogisticRegression, iris 1x4", "lr.joblib", "v2 json", {1: 1.3, 16: 8, 64: 14}, _iris_json),
     Case("mlp", "MLP 784-128-10 (ONNX), 1x784", "mlp.onnx", "v2 json", {1: 1.3, 16: 2.5, 64: 3}, _digits_json),
@@ -106,4 +124,15 @@ CASES = [
         _digits_binary,
     ),
     Case("rf", "RandomForest(100), iris 1x4", "rf.joblib", "v2 json", {1: 0.95, 16: 5, 64: 25}, _iris_json),
+    Case("service", "iris service, 1x4", "iris", "named json", {64: 8}, _iris_named, "bentoml", "predict"),
+    Case(
+        "service-batch",
+        "iris service, batchable, 1x4",
+        "iris",
+        "named json",
+        {64: 30},
+        _iris_named,
+        "bentoml",
+        "predict_batch",
+    ),
 ]

@@ -42,7 +42,10 @@ def main() -> None:
     report: dict[str, Any] = {"machine": _machine(server_cores, loader_cores), "rows": [], "peer_rows": []}
     try:
         for case in cases:
-            rows = measure(case, chosen, options.concurrency, rounds, seconds, server_cores, loader_cores)
+            able = _able(case, chosen)
+            if not able:
+                continue
+            rows = measure(case, able, options.concurrency, rounds, seconds, server_cores, loader_cores)
             for row in rows:
                 report["rows" if row["peer"] == "tiffin" else "peer_rows"].append(row)
         if not options.case:
@@ -87,12 +90,16 @@ def measure(
 def measure_footprint(chosen: dict[str, ModuleType], rounds: int, server_cores: set[int]) -> dict[str, Any]:
     """Start, idle memory, import times and installed size."""
     found: dict[str, Any] = {
-        name: footprint.start_and_memory(peer, CASES[0], rounds, server_cores) for name, peer in chosen.items()
+        name: footprint.start_and_memory(peer, CASES[0], rounds, server_cores)
+        for name, peer in _able(CASES[0], chosen).items()
     }
-    _say("\niris replica (LogisticRegression)")
+    service = next(case for case in CASES if case.name == "service")
+    for name, peer in _able(service, chosen).items():
+        found[f"{name} service"] = footprint.start_and_memory(peer, service, rounds, server_cores)
+    _say("\niris (LogisticRegression), saved model and service")
     for name, figures in found.items():
         for key, value in figures.items():
-            _say(f"{name:>10}  {key:<18} {value:8.1f}{_verdict(key, value) if name == 'tiffin' else ''}")
+            _say(f"{name:>15}  {key:<18} {value:8.1f}{_verdict(key, value) if name == 'tiffin' else ''}")
     if "tiffin" in chosen:
         own = {
             "import_ms": footprint.import_ms(rounds * 3),
@@ -100,14 +107,28 @@ def measure_footprint(chosen: dict[str, ModuleType], rounds: int, server_cores: 
             "core_install_mb": footprint.core_install_mb(),
         }
         for key, value in own.items():
-            _say(f"{'tiffin':>10}  {key:<18} {value:8.1f}{_verdict(key, value)}")
+            _say(f"{'tiffin':>15}  {key:<18} {value:8.1f}{_verdict(key, value)}")
         found["tiffin"] |= own
+    return found
+
+
+def _able(case: Case, chosen: dict[str, ModuleType]) -> dict[str, ModuleType]:
+    """Those of the chosen peers that can do the case, and are installed."""
+    found = {}
+    for name in case.peers:
+        if name not in chosen:
+            continue
+        why = getattr(chosen[name], "missing", str)()
+        if why:
+            _say(f"{case.name}: without {name}: {why}")
+        else:
+            found[name] = chosen[name]
     return found
 
 
 def _rows(case: Case, connections: int, measured: dict[str, list[loader.Round]]) -> list[dict[str, Any]]:
     rows = []
-    baseline = _median(measured["baseline"]) if "baseline" in measured else None
+    baseline = _median(measured[case.yardstick]) if case.yardstick in measured else None
     for peer, rounds in measured.items():
         middle = _median(rounds)
         ratio = middle.requests_per_second / baseline.requests_per_second if baseline else None
