@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
-.PHONY: install-test fuzz chaos-local proto
+.PHONY: install-test fuzz chaos-local system-packages proto
 
 # Set PYTHON to use another interpreter: make test PYTHON=python3.13
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -32,6 +32,9 @@ demo-check: $(STAMPS)/run models $(STAMPS)/clients ## Run the demo, ask it with 
 
 test: install-test models ## Run every test
 	@$(BIN)/python -m pytest
+
+system-packages: ## Install the Debian packages that optional tests use (as root; `make test` skips those tests without)
+	@bash tests/system-packages.sh
 
 check: $(STAMPS)/test $(STAMPS)/check ## Lint, types, layers, spelling; changes nothing
 	$(BIN)/ruff check .
