@@ -13,7 +13,7 @@ from tiffin.cli import output
 from tiffin.errors import SpecError
 
 if TYPE_CHECKING:
-    from tiffin.spec import ClassSource, ContainerSource, ModelSource, ReplicaSpec, ServiceSource
+    from tiffin.spec import ClassSource, ContainerSource, Listen, ModelSource, ReplicaSpec, ServiceSource
     from tiffin.spec.deployment import Protocol
 
     Source = ModelSource | ServiceSource | ClassSource | ContainerSource
@@ -26,6 +26,12 @@ def serve(
         int, typer.Option("--port", "-p", min=0, max=65535, help="0 chooses a free one.", envvar="TIFFIN_PORT")
     ] = 3000,
     unix: Annotated[str, typer.Option(help="Listen on this Unix socket instead.")] = "",
+    grpc_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Answer gRPC here too; 0 chooses a free one.", envvar="TIFFIN_GRPC_PORT"
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="Name of the model in paths; from the file when not given.")] = "",
     workers: Annotated[str, typer.Option(help="Worker processes: a number, or cpu for one a core.")] = "1",
     threads: Annotated[int, typer.Option(min=0, help="Threads for the methods of a service; 0 chooses.")] = 0,
@@ -67,9 +73,22 @@ def serve(
         ),
         path=str(path),
         listen=Listen(unix=unix) if unix else Listen(host=host, port=port),
+        grpc=_grpc(grpc_port, host, source),
         limits=Limits(max_body_bytes=max_body),
     )
     _become_replica(spec, watched=(path if path.is_dir() else path.parent) if reload else None)
+
+
+def _grpc(port: int | None, host: str, source: Source) -> Listen | None:
+    from tiffin.kits import extras
+    from tiffin.spec import ContainerSource, Listen
+
+    if port is None:
+        return None
+    if isinstance(source, ContainerSource):
+        raise SpecError("--grpc-port is for saved models, services and classes; KServe's own programs answer HTTP")
+    extras.require_grpc()
+    return Listen(host=host, port=port)
 
 
 def _become_replica(spec: ReplicaSpec, *, watched: Path | None) -> NoReturn:

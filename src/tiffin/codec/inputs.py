@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin
 
@@ -94,6 +94,13 @@ class Input:
             return self._validated_root(values, scratch)
         model = self.model.model_validate(values, context={"scratch": scratch})
         return Arguments((model,), {}) if self._root_is_model else self._arguments(model)
+
+    def from_values(self, values: Mapping[str, Any], scratch: Scratch) -> Arguments:
+        """Arguments from values by field, arrays and frames among them. Raises pydantic's ValidationError."""
+        model = self.model.model_validate(dict(values), context={"scratch": scratch})
+        if self.root is None:
+            return self._arguments(model)
+        return Arguments((model if self._root_is_model else model.__dict__["root"],), {})
 
     def _form_value(self, name: str, found: list[str | Upload]) -> Any:
         if name in self.file_fields:

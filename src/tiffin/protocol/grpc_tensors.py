@@ -16,6 +16,7 @@ import numpy as np
 from tiffin.errors import CallError, DecodeError, PredictError, TiffinError
 from tiffin.protocol import tensor_binary, tensor_json
 from tiffin.protocol.grpc_messages import INFERENCE, Message, message, parsed
+from tiffin.protocol.tensor_errors import GENERAL, unexpected_output
 from tiffin.protocol.tensors import Array, TensorCall
 from tiffin.types import DATATYPES, datatype_of
 
@@ -247,10 +248,7 @@ def chosen(wanted: Sequence[str], outputs: NamedArrays, model: str) -> NamedArra
     found = dict(outputs)
     for index, name in enumerate(wanted):
         if name not in found:
-            raise DecodeError(
-                f"Unexpected inference output {name[:64]!r} for model {model!r}; it has {', '.join(found)}",
-                at=f"outputs[{index}].name",
-            )
+            raise unexpected_output(name, model, found, f"outputs[{index}].name")
     return [(name, found[name]) for name in dict.fromkeys(wanted)]
 
 
@@ -338,7 +336,6 @@ _CODES = {
 }  # fmt: skip
 """gRPC's numbers of status codes, by those of HTTP: 3 is INVALID_ARGUMENT, 5 NOT_FOUND, 14 UNAVAILABLE, ..."""
 INTERNAL = 13
-GENERAL = "The model could not answer; see the server's log."
 
 
 def status_of(error: TiffinError) -> tuple[int, str]:

@@ -16,10 +16,13 @@ import msgspec
 import numpy as np
 import orjson
 
-from tiffin.errors import CallError, DecodeError, PredictError, TiffinError
+from tiffin.errors import CallError, DecodeError, PredictError
 from tiffin.protocol import tensor_binary, tensor_json
 from tiffin.protocol.head import Head
 from tiffin.protocol.reply import Reply
+from tiffin.protocol.tensor_errors import error as error
+from tiffin.protocol.tensor_errors import error_reply as error_reply
+from tiffin.protocol.tensor_errors import unexpected_output
 from tiffin.protocol.tensors import Array, TensorCall
 from tiffin.types import DATATYPES, TensorSpec, datatype_of
 
@@ -111,9 +114,12 @@ class OpenInference:
 
     Args:
         model: its name in paths and replies.
-        outputs: names of what the model gives, in order.
+        outputs: names of what the model gives, in order; none when they are known only with an answer.
         max_tensor_bytes: bound on one tensor, whatever its shape says.
     """
+
+    needs_inputs = True
+    """Whether a request without tensors is refused."""
 
     def __init__(self, model: str, outputs: Sequence[str], *, max_tensor_bytes: int) -> None:
         self.model = model
@@ -195,7 +201,7 @@ class OpenInference:
             if (len(shape) == 2 and shape[0] == 1 and shape[1] == len(data)) or self._fits(shape, data, index):
                 names.append(tensor.name)
                 arrays.append(tensor_json.packed(packing, data, shape, index))
-        if not arrays:
+        if not arrays and self.needs_inputs:
             raise DecodeError("expected at least one input tensor, found none", at="inputs")
         if len(names) > 1 and len(set(names)) != len(names):
             raise DecodeError("expected input tensors of different names", at="inputs")
@@ -218,7 +224,7 @@ class OpenInference:
             raise DecodeError(f"expected an inference request, found: {error}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DecodeError(f"expected a JSON object, found: {error}") from None
-        if not request.inputs:
+        if not request.inputs and self.needs_inputs:
             raise DecodeError("expected at least one input tensor, found none", at="inputs")
         names: list[str] = []
         arrays: list[Array] = []
@@ -288,15 +294,16 @@ class OpenInference:
             return _Context(request.id, None, binary) if binary else request.id
         wanted: dict[str, bool] = {}
         for index, output in enumerate(request.outputs):
-            if output.name not in self._openings:
-                raise DecodeError(
-                    f"Unexpected inference output {output.name[:64]!r} for model {self.model!r}; "
-                    f"it has {', '.join(self._outputs)}",
-                    at=f"outputs[{index}].name",
-                )
+            if self._outputs and output.name not in self._openings:
+                raise unexpected_output(output.name, self.model, self._outputs, f"outputs[{index}].name")
             choice = (output.parameters or {}).get("binary_data")
             wanted[output.name] = choice if isinstance(choice, bool) else binary
         return _Context(request.id, wanted, any(wanted.values()))
+
+    @staticmethod
+    def wanted(call: TensorCall) -> Sequence[str]:
+        """The outputs a call asks for by name; empty means all."""
+        return tuple(call.context.wanted or ()) if isinstance(call.context, _Context) else ()
 
     # -- replies -------------------------------------------------------------------------------------------
 
@@ -395,17 +402,6 @@ class OpenInference:
         if is_ready:
             return Reply(200, orjson.dumps({"name": self.model, "ready": True}))
         return error_reply(503, f"Model with name {self.model} is not ready.")
-
-
-def error(problem: TiffinError) -> Reply:
-    """``{"error": ...}`` with the status of the error; what is not the caller's to fix stays general."""
-    text = str(problem) if isinstance(problem, CallError) else "The model could not answer; see the server's log."
-    return error_reply(problem.status, text)
-
-
-def error_reply(status: int, text: str) -> Reply:
-    """An error body of the protocol."""
-    return Reply(status, orjson.dumps({"error": text}))
 
 
 def _described(spec: TensorSpec) -> dict[str, Any]:

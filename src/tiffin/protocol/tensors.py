@@ -18,12 +18,13 @@ class TensorCall:
 
     ``names`` and ``arrays`` are the inputs as sent; the model's ``conform`` puts ``arrays`` in its own order
     and datatypes. ``rows`` is the size of dimension 0. ``context`` belongs to the protocol that decoded it.
-    ``exchange`` is answered with what ``write`` makes of the outputs.
+    ``exchange`` is answered with what ``write`` makes of the outputs; or ``done`` is called with the outcome.
     """
 
     # Defaults live in the class: a call is made for every request, and sets what differs.
     exchange: Any = None
     write: Callable[[TensorCall, Sequence[Array]], Reply]
+    done: Callable[[Any], None] | None = None
     cancelled = False
     group: Hashable = None
     rows = 1

@@ -9,6 +9,7 @@ from tiffin.errors import MethodNotAllowed, TiffinError, UnknownRoute
 from tiffin.protocol.reply import Reply
 from tiffin.runtime.exchange import Endpoint
 from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.tensor_models import Models
 
 
 class Application(Protocol):
@@ -39,6 +40,9 @@ class Application(Protocol):
 
     async def stop(self) -> None:
         """Let go of threads and user resources."""
+
+    def tensor_models(self) -> Models:
+        """What answers tensors, by name; asked once it was started. Empty where nothing does."""
 
     async def is_ready(self) -> bool:
         """Asked by ``/readyz`` while the replica is ready: false turns it unready for now."""

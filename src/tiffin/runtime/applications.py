@@ -14,6 +14,7 @@ from tiffin.runtime import phases
 from tiffin.runtime.application import Application
 from tiffin.runtime.exchange import Endpoint
 from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.tensor_models import Models
 from tiffin.spec import ClassSource, ContainerSource, ModelSource, ReplicaSpec, ServiceSource
 
 log = logging.getLogger(__name__)
@@ -89,6 +90,11 @@ class ImportedApplication:
         """Stop the application, if it came to be."""
         if self._inner is not None:
             await self._inner.stop()
+
+    def tensor_models(self) -> Models:
+        """Those of the application."""
+        assert self._inner is not None
+        return self._inner.tensor_models()
 
     async def is_ready(self) -> bool:
         """What the application says."""

@@ -27,6 +27,7 @@ from tiffin.bundle import read_bundle
 from tiffin.errors import (
     AuthorError,
     CallError,
+    DecodeError,
     PredictError,
     ServiceError,
     TiffinError,
@@ -37,12 +38,14 @@ from tiffin.protocol import open_inference, seldon
 from tiffin.protocol.reply import TEXT, Reply
 from tiffin.protocol.seldon import Bounds
 from tiffin.protocol.seldon_form import document_of
+from tiffin.protocol.tensors import Array, TensorCall
 from tiffin.runtime.class_description import example_of, graph_metadata, node_metadata, split_image
 from tiffin.runtime.class_metrics import ClassMetrics
-from tiffin.runtime.class_tensors import ClassTensors
+from tiffin.runtime.class_tensors import OUTPUT, ClassTensors
 from tiffin.runtime.class_verbs import ClassVerbs
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.tensor_models import Description, Headers, Models, NamedArrays, OneAnswer, within
 from tiffin.runtime.threads import Threads
 from tiffin.service.plain_class import BadMetadata, open_class
 from tiffin.spec import ClassSource, ReplicaSpec
@@ -246,12 +249,15 @@ class ClassApplication:
         return open_inference.error(error) if path.startswith("/v2") else seldon.render_error(error)
 
     def _in_thread(self, answer: Answer, exchange: Exchange, threads: Threads | None = None) -> None:
-        if self._limit is not None and self._in_hand >= self._limit:
-            raise TooManyCalls(f"expected at most {self._limit} calls at a time, found one more")
+        self._refuse_above_limit()
         call = _Call(answer, exchange)
         exchange.on_close = call.cancel
         self._in_hand += 1
         (threads or self._threads).submit(partial(self._answer, call))
+
+    def _refuse_above_limit(self) -> None:
+        if self._limit is not None and self._in_hand >= self._limit:
+            raise TooManyCalls(f"expected at most {self._limit} calls at a time, found one more")
 
     def _answer(self, call: _Call) -> None:
         """Answer one exchange; runs in a thread, whatever the class raises stays in here."""
@@ -296,6 +302,62 @@ class ClassApplication:
         document = document_of(exchange.head, exchange.body)
         reply: Reply = getattr(self._loaded(), verb)(document)
         return reply
+
+    def tensor_models(self) -> Models:
+        """The class, for calls that did not come over HTTP."""
+        return {self._name: _ClassModel(self)}
+
+    async def predict(self, call: TensorCall) -> Array:
+        """Its answer to one call of tensors, from one of the threads.
+
+        Raises:
+            TiffinError: as over HTTP.
+        """
+        loop, tensors = self._loop, self._tensors
+        assert loop is not None
+        assert tensors is not None
+        self._refuse_above_limit()
+        waiting: asyncio.Future[Array] = loop.create_future()
+
+        def settle(outcome: Array | BaseException) -> None:
+            self._in_hand -= 1
+            if waiting.done():
+                return  # The caller has left.
+            if isinstance(outcome, BaseException):
+                waiting.set_exception(outcome)
+            else:
+                waiting.set_result(outcome)
+
+        def work() -> None:
+            outcome: Array | BaseException
+            try:
+                if call.cancelled:
+                    raise PredictError("the caller left before its turn")
+                outcome = tensors.predict(call)
+            except TiffinError as error:
+                outcome = error
+            except Exception as error:
+                outcome = PredictError(f"predict() raised {type(error).__name__}: {error}")
+                outcome.__cause__ = error
+            with contextlib.suppress(RuntimeError):  # The loop has closed: the drain time was over.
+                loop.call_soon_threadsafe(settle, outcome)
+
+        self._in_hand += 1
+        self._threads.submit(work)
+        try:
+            return await within(self._spec.component.timeout_seconds, waiting)  # type: ignore[no-any-return]
+        except BaseException:
+            call.cancel()
+            raise
+
+    @property
+    def model_name(self) -> str:
+        """As callers know it."""
+        return self._name
+
+    def node(self) -> dict[str, Any]:
+        """What the class says of itself; raises BadMetadata."""
+        return self._node()
 
     def _health_status(self, exchange: Exchange) -> Reply:
         return self._loaded().health_status()
@@ -366,6 +428,22 @@ class ClassApplication:
         from tiffin.runtime.page.of_model import describe_class
 
         exchange.reply(page(describe_class(self._name, self._about, self._example)))
+
+
+class _ClassModel(OneAnswer):
+    """A class, as what answers tensors."""
+
+    def __init__(self, application: ClassApplication) -> None:
+        self.name = application.model_name
+        self._application = application
+
+    def describe(self) -> Description:
+        return Description(*ClassTensors.described(self._application.node()))
+
+    async def infer(self, call: TensorCall, headers: Headers) -> NamedArrays:
+        if not call.arrays:
+            raise DecodeError("expected at least one input tensor, found none", at="inputs")
+        return [(OUTPUT, await self._application.predict(call))]
 
 
 def _share(spec: ReplicaSpec) -> int | None:

@@ -41,9 +41,13 @@ class ClassTensors:
             PredictError: the class raised, or gave something that is no tensor.
         """
         call = self._protocol.read(head, body)
+        return self._protocol.write(call, (self.predict(call),))
+
+    def predict(self, call: TensorCall) -> Array:
+        """The one output for a call; blocking. Raises as ``infer``."""
         value, names = _argument(call)
         result = self._served.call("predict", X=value, names=names, meta=None).data
-        return self._protocol.write(call, (_tensor([] if result is NOT_WRITTEN else result),))
+        return _tensor([] if result is NOT_WRITTEN else result)
 
     def ready(self) -> Reply:
         """``GET /v2/models/{model}/ready``."""
@@ -51,8 +55,12 @@ class ClassTensors:
 
     def metadata(self, node: Mapping[str, Any]) -> Reply:
         """``GET /v2/models/{model}``, from what the class says of itself."""
-        inputs, outputs = _specs(node.get("inputs")), _specs(node.get("outputs"))
-        return self._protocol.metadata(str(node.get("platform", "")), inputs, outputs)
+        return self._protocol.metadata(*self.described(node))
+
+    @staticmethod
+    def described(node: Mapping[str, Any]) -> tuple[str, list[TensorSpec], list[TensorSpec]]:
+        """Platform, inputs and outputs, from what the class says of itself."""
+        return str(node.get("platform", "")), _specs(node.get("inputs")), _specs(node.get("outputs"))
 
 
 def _argument(call: TensorCall) -> tuple[Array, list[str]]:

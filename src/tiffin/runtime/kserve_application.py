@@ -39,6 +39,7 @@ from tiffin.runtime import kserve_program
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.kserve_example import example_of
 from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.tensor_models import Models
 from tiffin.service.kserve_compat import server, upstream
 from tiffin.service.kserve_compat.server import Handed
 from tiffin.spec import ContainerSource, ReplicaSpec
@@ -153,6 +154,10 @@ class KServeApplication:
                 await asyncio.wait_for(asyncio.wrap_future(self._run(upstream.close())), 2)
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._hooks.shutdown(wait=False, cancel_futures=True)
+
+    def tensor_models(self) -> Models:
+        """None: programs of KServe's SDK are asked over HTTP, with its own messages."""
+        return {}
 
     async def is_ready(self) -> bool:
         """Whether every model says it is healthy; one that is busy is not asked for long."""

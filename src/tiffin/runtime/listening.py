@@ -7,6 +7,8 @@ import os
 import socket
 import stat
 
+import msgspec
+
 from tiffin.errors import PlatformError, PortInUse
 from tiffin.spec import Listen
 
@@ -38,6 +40,31 @@ def bind(listen: Listen, count: int = 1) -> list[socket.socket]:
     return sockets
 
 
+def reserve(listen: Listen) -> tuple[Listen, socket.socket | None]:
+    """The address with its real port, for libraries that listen themselves, and what keeps others from the port.
+
+    Raises:
+        PortInUse: somebody listens there.
+        PlatformError: the address cannot be bound.
+    """
+    if listen.unix:
+        _unix(listen.unix).close()
+        os.unlink(listen.unix)
+        return listen, None
+    first = _tcp(listen.host, listen.port, reuse_port=False, option="--grpc-port")
+    port = first.getsockname()[1]
+    first.close()
+    held = _tcp(listen.host, port, reuse_port=True, option="--grpc-port")
+    return msgspec.structs.replace(listen, port=port), held
+
+
+def worker_address(listen: Listen, index: int) -> Listen:
+    """Where one of several workers listens by itself: the same port, or a Unix socket of its own."""
+    if not listen.unix or not index:
+        return listen
+    return msgspec.structs.replace(listen, unix=f"{listen.unix}.{index}")
+
+
 def address_of(sock: socket.socket) -> str:
     """``http://127.0.0.1:3000`` or ``unix:/path`` of a bound socket."""
     if sock.family == socket.AF_UNIX:
@@ -46,7 +73,7 @@ def address_of(sock: socket.socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _tcp(host: str, port: int, *, reuse_port: bool) -> socket.socket:
+def _tcp(host: str, port: int, *, reuse_port: bool, option: str = "--port") -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -63,7 +90,8 @@ def _tcp(host: str, port: int, *, reuse_port: bool) -> socket.socket:
         sock.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUse(
-                f"port {port} on {host} is in use", hint="choose another with --port, or stop what listens there"
+                f"port {port} on {host} is in use",
+                hint=f"choose another with {option}, or stop what listens there",
             ) from None
         raise PlatformError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     except OverflowError:

@@ -30,6 +30,7 @@ from tiffin.runtime import phases
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.runner import Outcome, Runner
+from tiffin.runtime.tensor_models import Models, SavedTensorModel
 from tiffin.spec import ModelSource, ReplicaSpec
 from tiffin.types import ANY, TensorSpec
 
@@ -203,6 +204,9 @@ class ModelApplication:
     def _deliver(self, call: TensorCall, outcome: Outcome) -> None:
         if call.cancelled:
             return
+        if call.done is not None:
+            call.done(outcome)
+            return
         exchange: Exchange = call.exchange
         try:
             if isinstance(outcome, TiffinError):
@@ -216,6 +220,12 @@ class ModelApplication:
             log.exception("a reply could not be written")
             reply = self.render_error(exchange.head.path, TiffinError(str(error)))
         exchange.reply(reply)
+
+    def tensor_models(self) -> Models:
+        """The model, for calls that did not come over HTTP."""
+        assert self._runner is not None
+        timeout = self._spec.component.timeout_seconds
+        return {self._name: SavedTensorModel(self._name, self.model, self._runner, timeout)}
 
     # -- small answers -------------------------------------------------------------------------------------
 

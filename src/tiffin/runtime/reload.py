@@ -51,10 +51,10 @@ def run(spec: ReplicaSpec, directory: Path, *, announce: Callable[[str], None] =
 
 class _Reloader:
     def __init__(self, spec: ReplicaSpec, directory: Path, announce: Callable[[str], None]) -> None:
-        self._spec = spec
+        self._sockets = bind(spec.listen)
+        self._spec, self._held = supervisor.with_grpc(spec, self._sockets)
         self._directory = directory
         self._announce = announce
-        self._sockets = bind(spec.listen)
         self._pid = 0
         self._pipe = -1
         self._text = b""

@@ -27,6 +27,8 @@ from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.facets import facets_of
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.service_call import Call
+from tiffin.runtime.service_tensors import ServiceTensors
+from tiffin.runtime.tensor_models import Models
 from tiffin.runtime.value_batches import ValueBatches
 from tiffin.service import context, graph, loading
 from tiffin.service.definition import Service
@@ -70,7 +72,8 @@ class ServiceApplication:
         self._batches: dict[str, ValueBatches] = {}
         graph.connect(self.service, spec.dependencies)
         self.calls_others = graph.calls_others(self.service)
-        self._facets = facets_of(self)
+        self._tensors = ServiceTensors(self)
+        self._facets = [self._tensors, *facets_of(self)]
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -194,8 +197,14 @@ class ServiceApplication:
         return found
 
     def render_error(self, path: str, error: TiffinError) -> Reply:
-        """An error as BentoML renders it."""
+        """An error as BentoML renders it, or as the tensor protocol does below ``/v2``."""
+        if path.startswith("/v2/") or path == "/v2":
+            return self._tensors.render_error(path, error)
         return named_json.error_reply(error)
+
+    def tensor_models(self) -> Models:
+        """Its methods, but for those of files."""
+        return self._tensors.models
 
     # -- calls ---------------------------------------------------------------------------------------------
 

@@ -21,14 +21,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+import msgspec
+
 from tiffin.errors import TiffinError
-from tiffin.kits import logfiles
+from tiffin.kits import extras, logfiles
 from tiffin.runtime.application import Application
 from tiffin.runtime.applications import application_of
-from tiffin.runtime.listening import address_of, bind
+from tiffin.runtime.listening import address_of, bind, reserve, worker_address
 from tiffin.runtime.metrics import shared_memory, start_seconds
 from tiffin.runtime.worker import COULD_NOT_START, OK, Worker
-from tiffin.spec import ReplicaSpec
+from tiffin.spec import Listen, ReplicaSpec
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +64,7 @@ def run(
     """
     workers = worker_count(spec)
     sockets = bind(spec.listen, workers)
+    spec, held = with_grpc(spec, sockets)
     address = address_of(sockets[0])
     memory = shared_memory(workers)
 
@@ -71,7 +74,7 @@ def run(
             _write_ready(Path(spec.ready_file), address, seconds)
         if started is not None:
             started(seconds)
-        announce(address)
+        announce(f"{address} and gRPC at {where(spec.grpc)}" if spec.grpc is not None else address)
 
     try:
         for number in _STOPS:
@@ -82,11 +85,35 @@ def run(
     except _ToldToLeave:
         return OK
     finally:
+        for sock in (*sockets, *held):
+            sock.close()
+        paths = [worker_address(spec.grpc, index).unix for index in range(workers)] if spec.grpc else []
+        for path in filter(None, (spec.listen.unix, *paths)):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+
+def with_grpc(spec: ReplicaSpec, sockets: list[socket.socket]) -> tuple[ReplicaSpec, list[socket.socket]]:
+    """The order with the real port of gRPC, where it is asked for, and the socket that holds it for all workers.
+
+    Raises:
+        MissingExtra, PortInUse, PlatformError: it cannot be served there; ``sockets`` are closed then.
+    """
+    if spec.grpc is None:
+        return spec, []
+    try:
+        extras.require_grpc()
+        listen, held = reserve(spec.grpc)
+    except TiffinError:
         for sock in sockets:
             sock.close()
-        if spec.listen.unix:
-            with contextlib.suppress(OSError):
-                os.unlink(spec.listen.unix)
+        raise
+    return msgspec.structs.replace(spec, grpc=listen), [held] if held is not None else []
+
+
+def where(listen: Listen) -> str:
+    """An address as gRPC's clients take it."""
+    return f"unix:{listen.unix}" if listen.unix else f"{listen.host}:{listen.port}"
 
 
 def serve(

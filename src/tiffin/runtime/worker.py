@@ -20,11 +20,13 @@ from tiffin.runtime import phases
 from tiffin.runtime.application import Application, RouteTable
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.lifecycle import State, after
+from tiffin.runtime.listening import worker_address
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.server import Server
 from tiffin.spec import ReplicaSpec
 
 if TYPE_CHECKING:
+    from tiffin.runtime.grpc_server import GrpcServer
     from tiffin.runtime.tap import Listener
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,14 @@ class Worker:
         self._sockets = sockets
         self._on_ready = on_ready
         self._parent = parent
+        self._index = index
+        self._grpc: GrpcServer | None = None
+        self._grpc_endpoints: dict[str, Endpoint] = {}
+        if spec.grpc is not None:
+            # Imported by workers alone, after any fork, and only when it is asked for.
+            from tiffin.runtime import grpc_server
+
+            self._grpc_endpoints = grpc_server.endpoints()
         table = self._routes()
         labels = {"namespace": spec.namespace, "deployment": spec.deployment}
         self._metrics = Metrics(table.endpoints, memory, index, labels)
@@ -95,6 +105,8 @@ class Worker:
         if self._parent is not None:
             self._look_for_parent(loop)
         listeners = [await self._listen(loop, sock) for sock in self._sockets]
+        if not await self._start_grpc():
+            return COULD_NOT_START
         loaded = asyncio.create_task(self._load())
         draining = asyncio.create_task(self._drain.wait())
         await asyncio.wait((loaded, draining), return_when=asyncio.FIRST_COMPLETED)
@@ -111,6 +123,20 @@ class Worker:
         if sock.family == socket.AF_UNIX:
             return await loop.create_unix_server(self._server.connect, sock=sock, backlog=BACKLOG)
         return await loop.create_server(self._server.connect, sock=sock, backlog=BACKLOG)
+
+    async def _start_grpc(self) -> bool:
+        """Listen for gRPC as well, where that is asked for; whether it could."""
+        if self._spec.grpc is None:
+            return True
+        from tiffin.runtime.grpc_server import GrpcServer
+
+        self._grpc = GrpcServer(self._server, self._application.tensor_models, self._grpc_endpoints)
+        try:
+            await self._grpc.start(worker_address(self._spec.grpc, self._index))
+        except TiffinError as error:
+            log.error("could not start: %s", error)
+            return False
+        return True
 
     async def _load(self) -> None:
         """Load in a thread, so that the worker is alive, and says it is not ready, meanwhile."""
@@ -141,7 +167,8 @@ class Worker:
 
     def _routes(self) -> RouteTable:
         # Health comes first, so that its endpoints keep their places when the application gains its own.
-        return RouteTable([*self._health(), *self._application.endpoints()])
+        own = [*self._health(), *self._grpc_endpoints.values()]
+        return RouteTable([*own, *self._application.endpoints()])
 
     def _publish(self) -> None:
         """A service's endpoints are known once it was imported."""
@@ -173,16 +200,22 @@ class Worker:
         idle = asyncio.Event()
         server.on_idle = idle.set
         server.begin_drain()
+        grpc_stopped = asyncio.create_task(self._stop_grpc())
         if server.connections:
             try:
                 async with asyncio.timeout(self._spec.limits.drain_seconds):
                     await idle.wait()
             except TimeoutError:
                 log.warning("drain time is over: %d calls are cut off", server.in_flight)
+        await grpc_stopped
         server.stop()
         await self._application.stop()
         server.state = after(server.state, "idle")
         log.info("stopped")
+
+    async def _stop_grpc(self) -> None:
+        if self._grpc is not None:
+            await self._grpc.stop(self._spec.limits.drain_seconds)
 
     # -- health --------------------------------------------------------------------------------------------
 
