@@ -46,6 +46,7 @@ def serve(
     trust: Annotated[bool, typer.Option("--trust", help="Open a pickle with imports not on the list.")] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart on every change of a file.")] = False,
     working_dir: Annotated[Path, typer.Option("--working-dir", help="Where the target is looked for.")] = Path(),
+    tasks: Annotated[str, typer.Option(help="Where tasks are kept: a file, postgresql:// or redis://.")] = "",
     max_body: Annotated[int, typer.Option("--max-body", min=1, help="Largest body, in bytes.")] = 67_108_864,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
 ) -> None:
@@ -74,6 +75,7 @@ def serve(
         path=str(path),
         listen=Listen(unix=unix) if unix else Listen(host=host, port=port),
         grpc=_grpc(grpc_port, host, source),
+        tasks=tasks or _tasks_store(name or found.name, path),
         limits=Limits(max_body_bytes=max_body),
     )
     _become_replica(spec, watched=(path if path.is_dir() else path.parent) if reload else None)
@@ -89,6 +91,15 @@ def _grpc(port: int | None, host: str, source: Source) -> Listen | None:
         raise SpecError("--grpc-port is for saved models, services and classes; KServe's own programs answer HTTP")
     extras.require_grpc()
     return Listen(host=host, port=port)
+
+
+def _tasks_store(name: str, path: Path) -> str:
+    """A file of this directory's own, unless the environment says otherwise."""
+    from tiffin.kits import paths
+    from tiffin.spec.tasks import store_url
+
+    root = paths.data_directory().root
+    return store_url(os.environ, root, namespace="default", deployment=name, directory=str(path))
 
 
 def _become_replica(spec: ReplicaSpec, *, watched: Path | None) -> NoReturn:

@@ -37,4 +37,8 @@ def facets_of(application: ServiceApplication) -> list[Facet]:
         from tiffin.runtime.service_frames import ServiceFrames
 
         found.append(ServiceFrames(application))
+    if any(method.is_task for method in application.service.apis.values()):
+        from tiffin.runtime.service_tasks import ServiceTasks
+
+        found.append(ServiceTasks(application))
     return [*found, ServicePages(application)]

@@ -78,7 +78,9 @@ _START = 9
 _QUEUE = _START + len(PHASES)
 _PREDICT = _QUEUE + _HISTOGRAM
 _BATCH = _PREDICT + _HISTOGRAM
-_ENDPOINTS = _BATCH + _ROWS_HISTOGRAM
+_TASKS = _BATCH + _ROWS_HISTOGRAM
+TASK_STATES = ("completed", "failed", "canceled")
+_ENDPOINTS = _TASKS + len(TASK_STATES)
 _PER_ENDPOINT = len(STATUSES) + 1 + _HISTOGRAM
 _LATENCY = len(STATUSES) + 1
 _LATENCY_SUM = len(SECONDS) + 1
@@ -175,6 +177,10 @@ class Metrics:
         """Payload events that were dropped: the queue was full, or their receiver did not take them."""
         self._slots[_UNLOGGED] += events
 
+    def task_ended(self, state: str) -> None:
+        """A task has come to its end, as completed, failed or canceled."""
+        self._slots[_TASKS + TASK_STATES.index(state)] += 1.0
+
     def gauges(self, in_flight: int, connections: int) -> None:
         """What is going on now; called once a second and before a page."""
         self._slots[_IN_FLIGHT] = in_flight
@@ -262,6 +268,15 @@ class Metrics:
             counter = CounterMetricFamily(name, text, labels=names)
             counter.add_metric(values, self._sum(slot))
             yield counter
+
+        ended = CounterMetricFamily(
+            "tiffin_tasks_ended", "Tasks that have ended, by how.", labels=[*names, "status"]
+        )
+        for slot, state in enumerate(TASK_STATES):
+            if count := self._sum(_TASKS + slot):
+                ended.add_metric([*values, state], count)
+        if ended.samples:
+            yield ended
 
     def _sum(self, slot: int) -> float:
         return sum(block[slot] for block in self._blocks)

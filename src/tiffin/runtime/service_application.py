@@ -252,6 +252,11 @@ class ServiceApplication:
             )
         return found
 
+    def task_ended(self, state: str) -> None:
+        """Count a task that has ended."""
+        if self._metrics is not None:
+            self._metrics.task_ended(state)
+
     @property
     def instance(self) -> Any:
         """The service's instance."""

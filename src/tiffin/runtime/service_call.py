@@ -190,7 +190,7 @@ class Call:
         # Only now: a stream that has begun is not cut off by the time limit.
         if self._caller is not None:
             self._caller.deadline = None
-        head.body, head.headers = started, (*head.headers, _request_id())
+        head.body, head.headers = started, (*head.headers, request_id())
         exchange.on_close = self._cancel
         exchange.start(head)
         try:
@@ -258,7 +258,7 @@ class Call:
 
     def _answer(self, reply: Reply) -> None:
         if self._claim():
-            reply.headers = (*reply.headers, _request_id())
+            reply.headers = (*reply.headers, request_id())
             self._exchange.reply(reply)
 
     def _claim(self) -> bool:
@@ -287,5 +287,6 @@ class Call:
             self._caller.leave()
 
 
-def _request_id() -> tuple[bytes, bytes]:
+def request_id() -> tuple[bytes, bytes]:
+    """The header that numbers an answer."""
     return (b"x-bentoml-request-id", b"%016x" % random.getrandbits(64))

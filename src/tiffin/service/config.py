@@ -24,7 +24,7 @@ _SECTIONS: dict[str, dict[str, str] | str] = {
     "resources": {"cpu": HONOURED, "memory": HONOURED, "gpu": HONOURED, "gpu_type": CLOUD, "tpu_type": CLOUD},
     "workers": HONOURED,
     "threads": HONOURED,
-    "traffic": {"timeout": HONOURED, "max_concurrency": HONOURED, "concurrency": CLOUD, "external_queue": CLOUD},
+    "traffic": {"timeout": HONOURED, "max_concurrency": HONOURED, "concurrency": HONOURED, "external_queue": CLOUD},
     "http": NOT_YET,
     "ssl": NOT_YET,
     "grpc": NOT_YET,
@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int | None = None
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
     max_concurrency: int | None = None
+    concurrency: int = 1
 
 
 def read(config: Mapping[str, Any], *, is_strict: bool) -> tuple[Settings, tuple[str, ...]]:
@@ -83,6 +84,7 @@ def read(config: Mapping[str, Any], *, is_strict: bool) -> tuple[Settings, tuple
         threads=_optional(config, "threads", _count),
         timeout_seconds=_optional(traffic, "traffic.timeout", _positive) or DEFAULT_TIMEOUT_SECONDS,
         max_concurrency=_optional(traffic, "traffic.max_concurrency", _count),
+        concurrency=_optional(traffic, "traffic.concurrency", _count) or 1,
     )
     return settings, tuple(warnings)
 

@@ -60,6 +60,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     ready_file: str = ""
     variant: str = ""
     recording: Spool | None = None
+    tasks: str = ""
+    """Address of the store of its tasks; empty is what the environment says, or a file of the deployment."""
     dependencies: dict[str, str] = {}
     """Services that run apart, by name: where each is called, ``http://host:port/path`` or ``unix:/path/of.sock``."""
     is_dependency: bool = False
