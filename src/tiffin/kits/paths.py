@@ -2,6 +2,7 @@
 
 <root>/cache/     downloaded artefacts, by content
 <root>/bundles/   the local bundle store
+<root>/images/    images and their layers, as an OCI layout
 <root>/models/    the local model store
 <root>/run/<id>/  what one running ``tiffin up`` owns; gone when it ends
 <root>/logs/<id>/ the logs of its processes; kept for the last few runs
@@ -38,6 +39,10 @@ class DataDirectory:
     @property
     def models(self) -> Path:
         return self.root / "models"
+
+    @property
+    def images(self) -> Path:
+        return self.root / "images"
 
     @property
     def run(self) -> Path:

@@ -108,7 +108,7 @@ class Layout:
     def adopt(self, file: Path, descriptor: Descriptor) -> Descriptor:
         """Rename a file of the same file system, whose digest the caller has just computed, into its place."""
         place = self.path(descriptor.digest)
-        self._make()
+        self.make()
         os.chmod(file, 0o644)
         os.replace(file, place)
         return descriptor
@@ -116,7 +116,7 @@ class Layout:
     @contextlib.contextmanager
     def writing(self) -> Iterator[BinaryIO]:
         """A file on the file system of the layout to write a blob into; gone afterwards unless adopted."""
-        self._make()
+        self.make()
         handle, name = tempfile.mkstemp(prefix=".new-", dir=self.root / "blobs")
         try:
             # By name: io.BufferedWriter of a handle calls itself by its number.
@@ -195,7 +195,7 @@ class Layout:
             if other.has(one):
                 continue
             self.verify(one)
-            other._make()
+            other.make()
             with contextlib.suppress(OSError):
                 os.link(self.path(one.digest), other.path(one.digest))
                 continue
@@ -261,7 +261,7 @@ class Layout:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[list[Descriptor]]:
-        self._make()
+        self.make()
         handle = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
@@ -273,7 +273,8 @@ class Layout:
         finally:
             os.close(handle)
 
-    def _make(self) -> None:
+    def make(self) -> None:
+        """Make an empty layout where there is none; raises StorageError."""
         if (self.root / "index.json").exists():
             return
         try:
