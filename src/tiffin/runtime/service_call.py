@@ -16,11 +16,13 @@ from tiffin.codec.files import Scratch
 from tiffin.codec.inputs import Arguments
 from tiffin.errors import CallError
 from tiffin.protocol import named_json
+from tiffin.protocol.deadlines import seconds_waited
 from tiffin.protocol.reply import Reply
 from tiffin.runtime.exchange import Exchange
 from tiffin.service import caller, context
 from tiffin.service.endpoint import Endpoint as Method
 from tiffin.service.exceptions import status_of
+from tiffin.service.lifetime import Lifetime
 
 if TYPE_CHECKING:
     from tiffin.runtime.service_application import ServiceApplication
@@ -64,8 +66,11 @@ async def submit(application: ServiceApplication, method: Method, arguments: Arg
     """Make one call of a batchable method, together with others that wait.
 
     The batch is the one argument that is not the context: ``args[0]``, or the only other one in ``kwargs``. The
-    context a method sees is that of the batch's first call.
+    context a method sees is the batch's: it has no request, so that no call sees another's.
     """
+    if method.context_name is not None:
+        batch_context = context.BatchContext(application.service.context.state)
+        arguments = Arguments(arguments.args, {**arguments.kwargs, method.context_name: batch_context})
     name = next((key for key in arguments.kwargs if key != method.context_name), None)
     value = arguments.kwargs[name] if name is not None else arguments.args[0]
 
@@ -93,6 +98,7 @@ class Call:
         "_caller",
         "_context",
         "_exchange",
+        "_life",
         "_method",
         "_scratch",
         "_seconds",
@@ -109,7 +115,10 @@ class Call:
         self._answered = False
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._seconds = application.timeout_seconds
+        self._life: Lifetime | None = None
+        waits = seconds_waited(exchange.head.headers)
+        limit = application.timeout_seconds
+        self._seconds = limit if waits is None or waits > limit else waits
         self._caller: caller.Caller | None = None
 
     def begin(self, task: asyncio.Task[None] | None = None) -> None:
@@ -118,6 +127,8 @@ class Call:
         self._task = task
         self._exchange.on_close = self._gone
         self._timer = application.loop.call_later(self._seconds, self._late)
+        if self._method.context_name is not None:
+            self._life = Lifetime(time.monotonic() + self._seconds)
         if application.calls_others:
             deadline = time.monotonic() + self._seconds
             self._caller = caller.Caller(self._exchange.head.headers, deadline, self._scratch)
@@ -188,6 +199,8 @@ class Call:
             await items.aclose()
             return
         # Only now: a stream that has begun is not cut off by the time limit.
+        if self._life is not None:
+            self._life.ends_at = None
         if self._caller is not None:
             self._caller.deadline = None
         head.body, head.headers = started, (*head.headers, request_id())
@@ -221,7 +234,7 @@ class Call:
         if method.context_name is not None:
             request = context.Request(exchange.head, exchange.body)
             state = self._application.service.context.state
-            self._context = context.Context(state, request, scratch=self._scratch)
+            self._context = context.Context(state, request, scratch=self._scratch, lifetime=self._life)
             arguments.kwargs[method.context_name] = self._context
         return arguments
 
@@ -281,6 +294,8 @@ class Call:
             self._cancel()
 
     def _cancel(self) -> None:
+        if self._life is not None:
+            self._life.cancel()
         if self._task is not None:
             self._task.cancel()
         if self._caller is not None:

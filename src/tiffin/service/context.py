@@ -256,6 +256,35 @@ class Context:
             self.task.progress(part, note)
 
 
+class BatchContext(Context):
+    """What a method whose calls are joined gets for its batch: ``state``, and nothing of any one call."""
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise ServiceError(
+            f"ctx.{what} is that of one call, and a batch has several",
+            hint="leave batchable=True out, or put what the method needs into the items",
+        )
+
+    @property
+    def request(self) -> NoReturn:
+        """Raises ServiceError: a batch has several."""
+        self._refuse("request")
+
+    @property
+    def temp_dir(self) -> NoReturn:
+        """Raises ServiceError: a batch has several."""
+        self._refuse("temp_dir")
+
+    @property
+    def response(self) -> Response:
+        """Raises ServiceError: a batch has several."""
+        self._refuse("response")
+
+    @response.setter
+    def response(self, value: Response) -> None:
+        """Nothing that is kept."""
+
+
 @dataclass
 class ServerContext:
     """The process a service runs in; ``worker_index`` counts from 1 and is ``None`` outside of a replica."""

@@ -108,6 +108,19 @@ class Everything:
         raise {"caller": InvalidArgument("no"), "author": RuntimeError("boom")}[kind]
 
     @tiffin.api
+    def patient(self, ctx: tiffin.Context) -> str:
+        life.append(f"{ctx.deadline:.0f} {ctx.cancelled}")
+        life.append(f"{ctx.wait_cancelled(10)} {ctx.is_cancelled()} {ctx.cancelled}")
+        return "nobody hears this"
+
+    @tiffin.api(batchable=True)
+    def joined(self, xs: list[int], ctx: tiffin.Context) -> list[int]:
+        ctx.state["batches"] = ctx.state.get("batches", 0) + 1
+        if 13 in xs:
+            raise InvalidArgument("unlucky")
+        return [x + len(ctx.request.headers) if x < 0 else x for x in xs]
+
+    @tiffin.api
     def held(self) -> str:
         release.wait(5)
         return "done"
@@ -476,3 +489,67 @@ def test_a_wrong_target_is_an_error_of_the_author(tmp_path):
     with pytest.raises(ServiceError, match="nothere"):
         ServiceApplication(spec)
     assert not issubclass(ServiceError, CallError)
+
+
+@run
+async def test_a_plain_method_learns_that_its_caller_left_and_how_long_it_has(replica):
+    exchange = replica.begin("/patient", x_request_timeout=b"2.2")
+    await until(lambda: "2 False" in life)
+    exchange.leave()
+    await until(lambda: "True True True" in life)
+    assert exchange.answer is None
+
+
+@run
+async def test_a_call_that_still_waits_for_a_thread_is_dropped_when_its_caller_leaves(replica):
+    threads = replica.application._threads
+    held = [replica.begin("/held") for _ in range(threads)]
+    dropped = replica.begin("/patient")
+    dropped.leave()
+    release.set()
+    await asyncio.gather(*(exchange.done.wait() for exchange in held))
+    assert (await replica.ask("/thread")).answer.status == 200
+    assert life.count("5 False") == 0
+
+
+@run
+async def test_a_caller_may_wait_less_than_the_service_allows_and_not_more(replica):
+    short = await replica.ask("/forever", x_request_timeout=b"20ms")
+    assert (short.answer.status, json.loads(short.answer.body)) == (
+        504,
+        {"error": "Not able to process the request in 0.02 seconds"},
+    )
+    await until(lambda: "cancelled" in life)
+    exchange = replica.begin("/patient", grpc_timeout=b"1H")
+    await until(lambda: "5 False" in life)
+    exchange.leave()
+
+
+@run
+async def test_a_time_that_is_none_is_refused_by_its_header(replica):
+    refused = await replica.ask("/thread", request_timeout=b"soon")
+    assert refused.answer.status == 400
+    assert json.loads(refused.answer.body)["detail"][0]["loc"] == ["request-timeout"]
+
+
+@run
+async def test_one_bad_call_of_eight_fails_alone(replica):
+    items = [1, 2, 3, 13, 5, 6, 7, 8]
+    calls = [replica.begin("/joined", {"xs": [item]}) for item in items]
+    await asyncio.gather(*(exchange.done.wait() for exchange in calls))
+    assert [exchange.answer.status for exchange in calls] == [400 if item == 13 else 200 for item in items]
+    assert [json.loads(c.answer.body) for c in calls if c.answer.status == 200] == [
+        [1],
+        [2],
+        [3],
+        [5],
+        [6],
+        [7],
+        [8],
+    ]
+
+
+@run
+async def test_a_batch_sees_no_request_of_any_one_call(replica):
+    exchange = await replica.ask("/joined", {"xs": [-1]})
+    assert exchange.answer.status == 500
