@@ -34,6 +34,10 @@ def up(
     ] = "",
     domain: Annotated[str, typer.Option(help="What host names of deployments end in.")] = "example.com",
     trust: Annotated[bool, typer.Option("--trust", help="Open models that could run any code.")] = False,
+    dependencies: Annotated[
+        str,
+        typer.Option(metavar="separate|in-process", help="Whether services run apart from those they depend on."),
+    ] = "in-process",
     as_json: Annotated[bool, typer.Option("--json", help="Print what is served as JSON, once it is.")] = False,
     report_to: Annotated[
         int, typer.Option("--report-fd", min=-1, help="Write the report as JSON to this file descriptor too.")
@@ -48,6 +52,8 @@ def up(
         raise SpecError(
             f"expected the end of host names, found {domain!r}", at="--domain", hint="for example a.com"
         )
+    if dependencies not in ("separate", "in-process"):
+        raise SpecError(f"expected separate or in-process, found {dependencies!r}", at="--dependencies")
     given = [Path(os.path.abspath(file)) for file in files or ()]
     for file, path in zip(files or (), given, strict=True):
         if not path.exists():
@@ -57,13 +63,20 @@ def up(
 
         arguments = ["--host", host, "--port", str(port), "--domain", domain]
         arguments += ["--trust"] if trust else []
+        arguments += ["--dependencies", dependencies]
         arguments += ["--api", api] if api else []
         return detached.start([*map(str, given), *arguments], lambda report: tell(report, as_json, detached=True))
     downloads = output.Downloads()
     ready = _ready(as_json, report_to)
     reporter = local.Reporter(output.say, output.warn, downloads.show, ready)
     settings = local.Settings(
-        host=host, port=port, domain=domain, trust=trust, api=api, is_detached=report_to >= 0
+        host=host,
+        port=port,
+        domain=domain,
+        trust=trust,
+        separate=dependencies == "separate",
+        api=api,
+        is_detached=report_to >= 0,
     )
     work = local.up(given, settings, paths.data_directory(), reporter)
     try:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from tiffin.dialects import documents, routes
+from tiffin.dialects import dependencies, documents, routes
 from tiffin.dialects.documents import Document
 from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, Reader, describe
 from tiffin.errors import SpecError
@@ -23,7 +23,6 @@ from tiffin.spec import (
     Artefact,
     Component,
     Deployment,
-    Resources,
     ServiceDescription,
     ServiceSource,
     SpecWarning,
@@ -370,7 +369,10 @@ def with_description(
     What the deployment's own file sets counts before the decorator. Call this before ``combine``, which settles
     names and shared addresses for good.
     """
-    (component,) = deployment.components
+    component = next(
+        (part for part in deployment.components if isinstance(part.source, ServiceSource)),
+        deployment.components[0],
+    )
     source = component.source
     if not isinstance(source, ServiceSource):
         raise SpecError("expected a service, found a deployment of another kind", place=deployment.file)
@@ -379,37 +381,27 @@ def with_description(
         name = snake_case(description.name, "service")
         # A name that differs from the class was written, in the decorator.
         derived = description.name == (description.target or source.target).rpartition(":")[2].rpartition(".")[2]
+    labels = description.labels | deployment.labels
     source = msgspec.structs.replace(source, target=description.target or source.target)
+    component = dependencies.with_settings(msgspec.structs.replace(component, source=source), description)
     component = msgspec.structs.replace(
         component,
-        source=source,
-        workers=_workers(description.workers) if component.workers == 1 else component.workers,
-        threads=component.threads or description.threads,
-        timeout_seconds=component.timeout_seconds or description.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
-        max_concurrency=component.max_concurrency or description.max_concurrency,
-        resources=_resources(component.resources, description),
-        environment=description.environment | component.environment,
+        timeout_seconds=component.timeout_seconds or DEFAULT_TIMEOUT_SECONDS,
+        dependencies=component.dependencies or dependencies.of_labels(labels, deployment.file),
     )
+    others = [part for part in deployment.components if part.name != component.name]
+    entry, *parts = dependencies.apart(
+        component, [part for part in others if part.is_dependency], description, place=deployment.file
+    )
+    beside = [part for part in others if not part.is_dependency]
     endpoints = [(endpoint.route, endpoint.is_task) for endpoint in description.endpoints]
-    at = source.target
+    inner = tuple(route for route in deployment.routes if route.component or route.variant)
     return msgspec.structs.replace(
         deployment,
         name=name,
         derived_name=derived,
-        components=(component,),
-        routes=routes.own(name, deployment.namespace, domain) + routes.service(endpoints),
-        labels=description.labels | deployment.labels,
-        warnings=deployment.warnings + tuple(SpecWarning(at, text) for text in description.warnings),
+        components=(entry, *beside, *parts),
+        routes=routes.own(name, deployment.namespace, domain) + routes.service(endpoints) + inner,
+        labels=labels,
+        warnings=deployment.warnings + tuple(SpecWarning(source.target, text) for text in description.warnings),
     )
-
-
-def _resources(written: Resources, described: ServiceDescription) -> Resources:
-    return Resources(
-        cpu=described.cpu if written.cpu is None else written.cpu,
-        memory_bytes=described.memory_bytes if written.memory_bytes is None else written.memory_bytes,
-        gpu=described.gpu if written.gpu is None else written.gpu,
-    )
-
-
-def _workers(workers: int | str) -> int | Literal["cpu"]:
-    return workers if isinstance(workers, int) else "cpu"

@@ -6,6 +6,7 @@ without a host (``/v2/models/iris/infer``, ``/predict``) is there too, shared by
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Iterable
 
 import msgspec
@@ -54,6 +55,13 @@ def components(name: str, namespace: str, names: Iterable[str]) -> tuple[Route, 
 def of_revision(namespace: str, name: str, revision: str, component: str) -> str:
     """The path of a component of one revision, ``/default/iris/-/iris-00002/predictor``."""
     return f"/{namespace}/{name}/-/{revision}/{component}"
+
+
+def of_dependency(namespace: str, name: str, revision: str, component: str, key: bytes) -> str:
+    """The path at which a revision's services find one they depend on; nobody without the key can guess it."""
+    told = f"{namespace}/{revision}/{component}".encode()
+    secret = hmac.digest(key, told, "sha256").hex()[:32]
+    return f"{of_revision(namespace, name, revision, component)}.{secret}"
 
 
 def kserve(

@@ -27,7 +27,7 @@ import msgspec
 from tiffin.dialects import routes
 from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import Reader, describe, one_of
-from tiffin.dialects.tiffin_component import component, kind_of
+from tiffin.dialects.tiffin_component import component, dependencies, kind_of
 from tiffin.dialects.tiffin_fields import API_VERSIONS, DEPLOYMENT, KIND
 from tiffin.spec import (
     Component,
@@ -35,6 +35,7 @@ from tiffin.spec import (
     Gate,
     Jwt,
     Match,
+    Policy,
     Recording,
     Rollout,
     Route,
@@ -45,6 +46,7 @@ from tiffin.spec import (
     Variant,
 )
 from tiffin.spec.deployment import Protocol
+from tiffin.spec.policy import is_pem
 
 __all__ = ["API_VERSIONS", "KIND", "deployment"]
 
@@ -68,8 +70,12 @@ def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAI
     name, namespace = metadata["name"], metadata.get("namespace", "default")
     protocol = spec.get("protocol", _PROTOCOLS[kind_of(spec)])
     main = spec.get("variant", "main")
-    variants = _variants(reader, spec, base, at, main)
-    components = _components(reader, spec, base, at)
+    policy = _policy(spec.get("policy", {}), base)
+    variants = tuple(
+        msgspec.structs.replace(variant, components=_under(policy, variant.components))
+        for variant in _variants(reader, spec, base, at, main)
+    )
+    components = _under(policy, _components(reader, spec, base, at))
     return Deployment(
         name=name,
         namespace=namespace,
@@ -103,8 +109,10 @@ def _routes(
     found = routes.own(name, namespace, domain)
     if kind == "model" or protocol in ("open-inference", "kserve-v1"):
         found += routes.open_inference(components[0].model_name or name)
-    if len(components) > 1:
-        found += routes.components(name, namespace, [part.name for part in components])
+    # What only services call is reached by them alone.
+    names = [part.name for part in components if not part.is_dependency]
+    if len(names) > 1:
+        found += routes.components(name, namespace, names)
     for variant in variants:
         # A variant is also reached by itself, to try it before anybody else gets it.
         path = f"/{namespace}/{name}/-/variant/{variant.name}"
@@ -124,7 +132,7 @@ def _components(reader: Reader, written: Mapping[str, Any], base: str, at: str) 
         for name in ("transformer", "explainer")
         if name in written
     ]
-    return tuple(found)
+    return (*found, *dependencies(reader, written, base, at))
 
 
 def _variants(reader: Reader, spec: Mapping[str, Any], base: str, at: str, main: str) -> tuple[Variant, ...]:
@@ -213,7 +221,19 @@ def _jwt(written: Mapping[str, Any], base: str) -> Jwt:
     )
 
 
-# ---- rollout and recording
+# ---- policy, rollout and recording
+
+
+def _policy(written: Mapping[str, Any], base: str) -> Policy:
+    wish = written.get("requireSignature", False)
+    if isinstance(wish, bool):
+        return Policy(require_signature=wish)
+    keys = tuple(key if is_pem(key) else str(Path(base) / key) for key in wish["keys"])
+    return Policy(require_signature=True, keys=keys)
+
+
+def _under(policy: Policy, components: tuple[Component, ...]) -> tuple[Component, ...]:
+    return tuple(msgspec.structs.replace(one, policy=policy) for one in components)
 
 
 def _rollout(reader: Reader, written: Mapping[str, Any], at: str) -> Rollout:

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tiffin.dialects.dependencies import ALL, component_name
 from tiffin.dialects.documents import child
 from tiffin.dialects.fields import NO_BURST, NO_GRACE, Reader
 from tiffin.dialects.kubernetes import quantity
@@ -65,6 +66,7 @@ def component(
         name=name,
         source=_source(written, base),
         model_name=written.get("modelName", ""),
+        dependencies=_dependencies(_wish(written)),
         calls="" if name == "predictor" else "predictor",
         scaling=_scaling(reader, written, at),
         workers=written.get("workers", 1),
@@ -77,6 +79,38 @@ def component(
         environment=written.get("env", {}),
         logger=_logger(written["logger"]) if "logger" in written else None,
     )
+
+
+def dependencies(reader: Reader, written: Mapping[str, Any], base: str, at: str) -> tuple[Component, ...]:
+    """The components of the services a service depends on that have settings of their own.
+
+    What they are is known once the service was described; until then they have its source.
+    """
+    found, wish = [], _wish(written)
+    if isinstance(wish, Mapping):
+        names = _dependencies(wish)
+        for service, settings in wish.items():
+            path = child(child(child(at, "service"), "dependencies"), service)
+            part = component(reader, {"service": written["service"], **settings}, base, path, name=names[service])
+            found.append(msgspec.structs.replace(part, calls="", dependencies={}, is_dependency=True))
+    return tuple(found)
+
+
+def _wish(written: Mapping[str, Any]) -> Any:
+    service = written.get("service")
+    return service.get("dependencies", {}) if isinstance(service, Mapping) else {}
+
+
+def _dependencies(wish: Any) -> dict[str, str]:
+    if isinstance(wish, Mapping):
+        names: dict[str, str] = {}
+        for service in wish:
+            name = component_name(service)
+            while name in names.values():
+                name = f"{name}-2"
+            names[service] = name
+        return names
+    return {ALL: ""} if wish == "separate" else {}
 
 
 def _source(written: Mapping[str, Any], base: str) -> ModelSource | ServiceSource | ClassSource | ContainerSource:

@@ -68,7 +68,6 @@ _WHERE = {
     "directory": Field(Text(), "Where the module is; the file's own directory when absent.", example="src"),
     "bundle": Field(Text(), "A bundle instead of a directory.", example="iris:v1"),
 }
-_SERVICE = Record(_WHERE, at_least=(("target", "bundle"),), not_both=(("directory", "bundle"),))
 _CLASS = Record(
     _WHERE | {"parameters": Field(MapOf(Scalar()), "Arguments of the constructor.", example={"threshold": 0.5})},
     at_least=(("target", "bundle"),),
@@ -87,25 +86,6 @@ _CONTAINER = Record(
         ),
     }
 )  # fmt: skip
-
-SOURCES = {
-    "model": Field(
-        Either("a string or a mapping", str=Text(), dict=_MODEL),
-        "A saved model: its address, or more about it.", example="model.joblib",
-    ),
-    "service": Field(
-        Either("a string or a mapping", str=_TARGET, dict=_SERVICE),
-        "An authored service.", example="service:Iris",
-    ),
-    "class": Field(
-        Either("a string or a mapping", str=_TARGET, dict=_CLASS),
-        "A plain class with predict(self, X).", example="iris:Iris",
-    ),
-    "container": Field(
-        Either("a string or a mapping", str=Text(), dict=_CONTAINER),
-        "A program in an image that speaks HTTP.", example="registry.example.com/iris:1",
-    ),
-}  # fmt: skip
 
 
 # ---- how it runs
@@ -211,6 +191,42 @@ RUN = {
     "logger": Field(
         Either("an address or a mapping", str=_URL, dict=_LOGGER),
         "Where requests and answers go, as CloudEvents.", example="http://logger.example.com",
+    ),
+}  # fmt: skip
+_APART = Record({name: field for name, field in RUN.items() if name not in ("modelName", "batching")})
+_SERVICE = Record(
+    _WHERE
+    | {
+        "dependencies": Field(
+            Either(
+                '"separate", "in-process" or a mapping of services to settings',
+                str=Choice(("separate", "in-process")),
+                dict=MapOf(_APART, Text(r"[^\W\d][-.\w]*", "the name of a service")),
+            ),
+            "Which services it depends on run as components of their own: all, none, or those named,"
+            " each with settings. None when absent.",
+            example={"Encoder": {"replicas": 2}},
+        )
+    },
+    at_least=(("target", "bundle"),),
+    not_both=(("directory", "bundle"),),
+)
+SOURCES = {
+    "model": Field(
+        Either("a string or a mapping", str=Text(), dict=_MODEL),
+        "A saved model: its address, or more about it.", example="model.joblib",
+    ),
+    "service": Field(
+        Either("a string or a mapping", str=_TARGET, dict=_SERVICE),
+        "An authored service.", example="service:Iris",
+    ),
+    "class": Field(
+        Either("a string or a mapping", str=_TARGET, dict=_CLASS),
+        "A plain class with predict(self, X).", example="iris:Iris",
+    ),
+    "container": Field(
+        Either("a string or a mapping", str=Text(), dict=_CONTAINER),
+        "A program in an image that speaks HTTP.", example="registry.example.com/iris:1",
     ),
 }  # fmt: skip
 _PART = Record({**SOURCES, **RUN}, one_of=(tuple(SOURCES),))
@@ -373,6 +389,27 @@ _RECORD = Record(
     }
 )
 
+_POLICY = Record(
+    {
+        "requireSignature": Field(
+            Either(
+                "true, false or a mapping of keys",
+                bool=Flag(),
+                dict=Record(
+                    {
+                        "keys": Field(
+                            ListOf(Text(), least=1), "Public keys: files, or PEM. One of them must have signed it.",
+                            required=True, example=["keys/team.pub"],
+                        )
+                    }
+                ),
+            ),
+            "Start nothing without a signature. true: by one of the platform's own keys.",
+            required=True, example={"keys": ["keys/team.pub"]},
+        ),
+    }
+)  # fmt: skip
+
 SPEC = Record(
     {
         **SOURCES,
@@ -396,6 +433,10 @@ SPEC = Record(
         "record": Field(
             Either("true, false or a mapping", bool=Flag(), dict=_RECORD),
             "Keep requests and answers, for replay and comparison.", example={"percent": "10%"},
+        ),
+        "policy": Field(
+            _POLICY, "What must hold before anything is opened or imported.",
+            example={"requireSignature": {"keys": ["keys/team.pub"]}},
         ),
     },
     one_of=(tuple(SOURCES),),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tiffin.dialects import comparing, tiffin
+from tiffin.dialects.dependencies import ALL
 from tiffin.dialects.documents import Document
 from tiffin.dialects.tiffin_component import STABILIZATION, WINDOWS
 from tiffin.dialects.tiffin_fields import PROTOCOLS
@@ -92,6 +93,9 @@ def _spec(deployment: Deployment) -> dict[str, Any]:
         found["traffic"] = traffic
     if deployment.recording is not None:
         found["record"] = _recording(deployment.recording)
+    if deployment.policy.require_signature:
+        keys = list(deployment.policy.keys)
+        found["policy"] = {"requireSignature": {"keys": keys} if keys else True}
     return found
 
 
@@ -121,14 +125,33 @@ def _label(name: str) -> str:
 # ---- components
 
 
-def _components(components: Iterable[Component]) -> dict[str, Any]:
+def _components(components: Sequence[Component]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for index, component in enumerate(components):
         if index == 0:
             found = _component(component)
+            if component.dependencies:
+                found["service"] = _with_dependencies(found["service"], component, list(components))
         elif component.name in ("transformer", "explainer"):
             found[component.name] = _component(component)
     return found
+
+
+def _with_dependencies(service: Any, component: Component, components: Sequence[Component]) -> dict[str, Any]:
+    """The service with what of the services it depends on runs apart; nested ones are named beside the others."""
+    where = dict(service) if isinstance(service, dict) else {"target": service}
+    if ALL in component.dependencies:
+        return where | {"dependencies": "separate"}
+    names = {name: service for part in components for service, name in part.dependencies.items()}
+    apart: dict[str, Any] = {}
+    for part in components:
+        if part.is_dependency and part.name in names:
+            settings = _component(part)
+            settings.pop("service")
+            inherited = component.environment.items()
+            env = {k: v for k, v in settings.pop("env", {}).items() if (k, v) not in inherited}
+            apart[names[part.name]] = settings | ({"env": env} if env else {})
+    return where | {"dependencies": apart}
 
 
 def _component(component: Component) -> dict[str, Any]:

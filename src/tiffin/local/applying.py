@@ -55,12 +55,20 @@ class Read:
 
 
 async def read(
-    sources: Sequence[Source], known: dialects.Resources, data: DataDirectory, *, domain: str, trust: bool
+    sources: Sequence[Source],
+    known: dialects.Resources,
+    data: DataDirectory,
+    *,
+    domain: str,
+    trust: bool,
+    separate: bool = False,
 ) -> Read:
     """Read them all, and describe services; raises SpecError."""
     found, resources = await threads.in_daemon(partial(dialects.read_all, sources, domain=domain, known=known))
     if trust:
         found = [(preparing.trusted(deployment), document) for deployment, document in found]
+    if separate:
+        found = [(preparing.separated(deployment), document) for deployment, document in found]
     for deployment, _ in found:
         await asyncio.to_thread(checks.check, deployment)
     described = await asyncio.gather(*(preparing.described(deployment, data, domain) for deployment, _ in found))

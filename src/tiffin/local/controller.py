@@ -30,7 +30,7 @@ from tiffin.local.home import Home
 from tiffin.local.keeping import GatewayKeeper
 from tiffin.local.launching import Processes
 from tiffin.local.replica import Setting
-from tiffin.local.routing import Routing, called_at
+from tiffin.local.routing import Routing, called_at, dependency_at
 from tiffin.local.seams import Activator, Decider, Judge, Launcher
 from tiffin.local.settling import Settling
 from tiffin.local.store import Store, Stored, no_such
@@ -79,6 +79,7 @@ class Controller:
         self.judge = judge
         self.deployings: dict[str, Deploying] = {}
         self.machine = machine.here()
+        self.dependency_key = home.key()
         self.slots = asyncio.Semaphore(max(2, int(self.machine.cpu)))
         self.stopping = asyncio.Event()
         self.routing = Routing(
@@ -187,10 +188,16 @@ class Controller:
             return self.plan(read)
         return await self.commit(read, managed_by=managed_by, resource_version=resource_version)
 
-    async def read(self, sources: Sequence[Source], *, trust: bool = False, domain: str = "") -> applying.Read:
-        """What sources hold, with services described; raises SpecError."""
+    async def read(
+        self, sources: Sequence[Source], *, trust: bool = False, domain: str = "", separate: bool = False
+    ) -> applying.Read:
+        """What sources hold, with services described; raises SpecError.
+
+        ``separate``: services run apart from those they depend on, where a file says nothing of that.
+        """
         known = applying.resources_of(self.store)
-        return await applying.read(sources, known, self.home.data, domain=domain or routes.DOMAIN, trust=trust)
+        domain = domain or routes.DOMAIN
+        return await applying.read(sources, known, self.home.data, domain=domain, trust=trust, separate=separate)
 
     def fit(self, read: applying.Read) -> applying.Read:
         """Names that fit with what is desired; raises SpecError."""
@@ -409,10 +416,10 @@ class Controller:
     def setting(self, revision: Revision, component: Component, artefact: Path, fetch_seconds: float) -> Setting:
         environment = {}
         deployment = self._deploying(revision.key).deployment
+        base = addresses.base_url(*self.gateway.address)
         if component.calls:
-            host, port = self.gateway.address
-            base = addresses.base_url(host, port).removeprefix("http://")
-            environment["PREDICTOR_HOST"] = base + called_at(deployment, revision, component.calls)
+            own = base.removeprefix("http://")
+            environment["PREDICTOR_HOST"] = own + called_at(deployment, revision, component.calls)
         spool = None
         if self.judge is not None and deployment is not None:
             spool = self.judge.spool(deployment, revision, component)
@@ -425,6 +432,10 @@ class Controller:
             artefact=artefact,
             environment=environment,
             recording=spool,
+            dependencies={
+                service: base + dependency_at(revision, name, self.dependency_key)
+                for service, name in component.dependencies.items()
+            },
             fetch_seconds=fetch_seconds,
         )
 

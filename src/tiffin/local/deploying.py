@@ -142,8 +142,8 @@ class Deploying(Observing):
                     scaling = self._scaling(live.revision, component)
                     least = max(1, scaling.windows.activation_scale, live.wanted.get(component.name, 0))
                     self.set_wanted((live.revision.number, component.name), least, "a call waits")
-                    if component.calls and component.calls in live.held:
-                        self.call_waits(live.revision.pool(component.calls))
+                    for called in {component.calls, *component.dependencies.values()} & live.held:
+                        self.call_waits(live.revision.pool(called))
 
     def change_standing(self, variant: str, **values: object) -> None:
         """Write down that people or a judge want another share."""
@@ -491,14 +491,19 @@ class Deploying(Observing):
             if replica.is_ready:
                 endpoints.setdefault(replica.place, []).append(replica.endpoint)
         held = frozenset((live.revision.number, name) for live in self.live.values() for name in live.held)
-        self.part = routed(deployment, self.revisions, self.aims, self.spread, endpoints, held)
+        self.part = routed(
+            *(deployment, self.revisions, self.aims, self.spread, endpoints, held),
+            starting=self.live.keys(),
+            key=self._around.dependency_key,
+        )
 
     def _change(self, *, may_drain: bool = True) -> None:
         """Start and drain replicas until the numbers are right."""
         wanted = {
             (number, part.name): live.wanted.get(part.name, 0)
             for number, live in self.live.items()
-            for part in live.revision.components
+            # What others wait for while they start comes before them.
+            for part in sorted(live.revision.components, key=lambda part: not part.is_dependency)
         }
         seen = [
             changes.Seen(id=one.id, place=one.place, phase=one.phase, order=int(one.id[1:]))

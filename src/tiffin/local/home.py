@@ -2,6 +2,7 @@
 
     <home>/controller.lock      locked while a controller runs; one at a time
     <home>/controller.db        what it must not forget (``store``)
+    <home>/dependencies.key     makes addresses that only services know (mode 0600)
     <home>/run/state.json       the controller, its address, the gateway's process
     <home>/run/replicas/*.json  orders of replicas
     <home>/run/envoy/           files of the gateway
@@ -38,6 +39,7 @@ LOGS_KEPT = 50
 LOG_MOST_BYTES = 16 * 1024 * 1024
 LOG_KEPT_BYTES = 2 * 1024 * 1024
 LOCK = "controller.lock"
+KEY_BYTES = 32
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,6 +111,16 @@ class Home:
         """Processes with a file of ``run`` on their command line, other than those with a known pid."""
         found = processes.mentioning(f"{self.run}{os.sep}")
         return [identity for identity in found if identity.pid not in known]
+
+    def key(self) -> bytes:
+        """A secret of this directory, made when there is none; raises OSError."""
+        path = self.data.root / "dependencies.key"
+        with contextlib.suppress(FileNotFoundError):
+            if len(found := path.read_bytes()) == KEY_BYTES:
+                return found
+        made = os.urandom(KEY_BYTES)
+        files.write_atomic(path, made)
+        return made
 
     def is_ours(self) -> bool:
         """Whether the directory is still the one that was claimed: somebody may have deleted it meanwhile."""

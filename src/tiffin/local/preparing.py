@@ -14,10 +14,11 @@ from pathlib import Path
 
 import msgspec
 
-from tiffin.dialects import bentoml, seldon_images
+from tiffin.dialects import bentoml, dependencies, seldon_images
 from tiffin.errors import AuthorError, BundleError, ServiceError, TiffinError
 from tiffin.kits import threads
 from tiffin.kits.paths import DataDirectory
+from tiffin.local import signatures
 from tiffin.spec import (
     ClassSource,
     Component,
@@ -26,6 +27,7 @@ from tiffin.spec import (
     ModelSource,
     ServiceDescription,
     ServiceSource,
+    Variant,
 )
 
 DESCRIBE_SECONDS = 120.0
@@ -52,15 +54,55 @@ async def described(
     deployment: Deployment, data: DataDirectory, domain: str
 ) -> tuple[Deployment, TiffinError | None]:
     """The deployment with what its service says of itself; with the error when that cannot be learnt."""
-    for component in deployment.components:
-        if isinstance(component.source, ServiceSource):
-            try:
-                component, directory = await threads.in_daemon(partial(_located, component, data, _quiet))
-                description = await describe(component, directory)
-                return bentoml.with_description(deployment, description, domain=domain), None
-            except TiffinError as error:
-                return deployment, error
-    return deployment, None
+    try:
+        if (component := _service_of(deployment.components)) is not None:
+            description = await _description(component, data)
+            deployment = bentoml.with_description(deployment, description, domain=domain)
+        variants = [await _described_variant(variant, data, deployment.file) for variant in deployment.variants]
+    except TiffinError as error:
+        return deployment, error
+    return msgspec.structs.replace(deployment, variants=tuple(variants)), None
+
+
+def separated(deployment: Deployment) -> Deployment:
+    """The deployment, whose services' dependencies run apart where its file says nothing of them."""
+
+    def separate(components: tuple[Component, ...]) -> tuple[Component, ...]:
+        return tuple(
+            msgspec.structs.replace(part, dependencies={dependencies.ALL: ""})
+            if isinstance(part.source, ServiceSource) and not part.dependencies and not part.is_dependency
+            else part
+            for part in components
+        )
+
+    variants = tuple(
+        msgspec.structs.replace(variant, components=separate(variant.components))
+        for variant in deployment.variants
+    )
+    return msgspec.structs.replace(deployment, components=separate(deployment.components), variants=variants)
+
+
+def _service_of(components: Sequence[Component]) -> Component | None:
+    found = (part for part in components if isinstance(part.source, ServiceSource) and not part.is_dependency)
+    return next(found, None)
+
+
+async def _description(component: Component, data: DataDirectory) -> ServiceDescription:
+    located, directory = await threads.in_daemon(partial(_located, component, data, _quiet))
+    return await describe(located, directory)
+
+
+async def _described_variant(variant: Variant, data: DataDirectory, place: str) -> Variant:
+    """A variant whose service's dependencies run apart, with their components."""
+    component = _service_of(variant.components)
+    if component is None or not component.dependencies:
+        return variant
+    description = await _description(component, data)
+    others = [part for part in variant.components if part is not component]
+    written = [part for part in others if part.is_dependency]
+    entry, *parts = dependencies.apart(component, written, description, place=place)
+    beside = [part for part in others if not part.is_dependency]
+    return msgspec.structs.replace(variant, components=(entry, *beside, *parts))
 
 
 def trusted(deployment: Deployment) -> Deployment:
@@ -133,14 +175,31 @@ class _Failure(msgspec.Struct):
 
 
 def _fetch(components: tuple[Component, ...], data: DataDirectory, progress: Progress) -> Prepared:
-    found = {component.name: _located(component, data, progress) for component in components}
+    required = signatures.required(components)
+    found = {component.name: _located(component, data, progress, required) for component in components}
     return Prepared(
         tuple(component for component, _ in found.values()), {name: path for name, (_, path) in found.items()}
     )
 
 
-def _located(component: Component, data: DataDirectory, progress: Progress) -> tuple[Component, Path]:
-    """The component as a replica is told of it, and where its artefact is; raises TiffinError."""
+def _located(
+    component: Component,
+    data: DataDirectory,
+    progress: Progress,
+    required: Sequence[signatures.Required] | None = None,
+) -> tuple[Component, Path]:
+    """The component as a replica is told of it, and where its artefact is, once its signatures were checked.
+
+    Raises:
+        TiffinError: it cannot be had, or is not signed as is required.
+    """
+    required = signatures.required([component]) if required is None else required
+    found, path = _found(component, data, progress)
+    return signatures.checked(found, path, data, required) if required else (found, path)
+
+
+def _found(component: Component, data: DataDirectory, progress: Progress) -> tuple[Component, Path]:
+    """The component and where its artefact is; raises TiffinError."""
     source = component.source
     if isinstance(source, ModelSource):
         from tiffin.models import storage

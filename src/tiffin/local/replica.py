@@ -77,6 +77,7 @@ class Setting:
         artefact: The local path of its artefact.
         environment: On top of the component's.
         recording: Where it may write calls.
+        dependencies: Where it calls services that run apart, by their names.
         fetch_seconds: How long its artefact took to come.
     """
 
@@ -88,6 +89,7 @@ class Setting:
     artefact: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     recording: Spool | None = None
+    dependencies: Mapping[str, str] = field(default_factory=dict)
     fetch_seconds: float = 0.0
 
 
@@ -401,6 +403,7 @@ class Replica:
             listen=Listen(unix=self.endpoint if "/" in self.endpoint else ""),
             variant=revision.variant,
             recording=self._setting.recording,
+            dependencies=dict(self._setting.dependencies),
         )
         artefact = self._setting.artefact
         in_place = isinstance(self.component.source, ModelSource) or not artefact.is_dir()

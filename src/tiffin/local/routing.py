@@ -7,7 +7,7 @@ whoever waits for a change to be known waits for a snapshot that was taken after
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -38,28 +38,30 @@ def routed(
     spread: Spread,
     endpoints: Endpoints,
     held: frozenset[tuple[int, str]] = frozenset(),
+    starting: Iterable[int] = (),
+    key: bytes = b"",
 ) -> Routed | None:
-    """A deployment's part of a snapshot; ``None`` while nothing of it ever could serve."""
+    """A deployment's part of a snapshot; ``None`` while nothing of it ever could serve.
+
+    Services of revisions that are ``starting`` reach those they depend on before any caller reaches them: they
+    may be called while they are made. ``key`` makes the addresses for that.
+    """
     weights = spread.weights or _remembered(aims)
+    apart = {n for n in starting if n in revisions and any(p.is_dependency for p in revisions[n].components)}
     if not any(number in revisions for number in weights):
-        return None
+        return _inside(deployment, revisions, apart, endpoints, held, key)
     tagged = {number for aim in aims.values() for number in aim.tags.values()}
     shown = {number for aim in aims.values() for number in aim.shares}
-    names = [number for number in {*weights, *spread.mirrors, *tagged, *shown} if number in revisions]
+    names = [number for number in {*weights, *spread.mirrors, *tagged, *shown, *apart} if number in revisions]
     components = _components(deployment)
     current = {part.name: part for variant in deployment.all_variants for part in variant.components}
     pools = [
-        Pool(
-            revisions[number].pool(part.name),
-            _timed(part, current.get(part.name)),
-            tuple(endpoints.get((number, part.name), ())),
-            held=(number, part.name) in held,
-        )
+        _pool(revisions[number], _timed(part, current.get(part.name)), endpoints, held)
         for number in sorted(names)
         for part in revisions[number].components
     ]
     choices = {name: _choices(deployment, revisions, aims, weights, name) for name in components}
-    inner, behind = _inner(deployment, revisions, weights, frozenset(names))
+    inner, behind = _inner(deployment, revisions, weights, frozenset(names), key)
     return Routed(
         deployment=msgspec.structs.replace(deployment, routes=(*deployment.routes, *inner)),
         pools=pools,
@@ -69,6 +71,39 @@ def routed(
         tags=_tags(deployment, aims),
         correlate=deployment.recording is not None or deployment.rollout is not None or bool(spread.mirrors),
     )
+
+
+def _pool(revision: Revision, part: Component, endpoints: Endpoints, held: frozenset[tuple[int, str]]) -> Pool:
+    place = (revision.number, part.name)
+    return Pool(revision.pool(part.name), part, tuple(endpoints.get(place, ())), held=place in held)
+
+
+def _inside(
+    deployment: Deployment,
+    revisions: Mapping[int, Revision],
+    numbers: Collection[int],
+    endpoints: Endpoints,
+    held: frozenset[tuple[int, str]],
+    key: bytes,
+) -> Routed | None:
+    """Only what services call by themselves, while nobody else may call anything."""
+    if not numbers:
+        return None
+    own = {number: revisions[number] for number in numbers}
+    inner, behind = _inner(deployment, own, {}, frozenset(numbers), key)
+    pools = [
+        _pool(revision, part, endpoints, held)
+        for _, revision in sorted(own.items())
+        for part in revision.components
+    ]
+    return Routed(
+        deployment=msgspec.structs.replace(deployment, routes=tuple(inner)), pools=pools, variants=behind
+    )
+
+
+def dependency_at(revision: Revision, component: str, key: bytes) -> str:
+    """The path at which services of a revision call one that runs apart."""
+    return routes.of_dependency(revision.namespace, revision.deployment, revision.name, component, key)
 
 
 def called_at(deployment: Deployment | None, revision: Revision, component: str) -> str:
@@ -83,18 +118,26 @@ def called_at(deployment: Deployment | None, revision: Revision, component: str)
 
 
 def _inner(
-    deployment: Deployment, revisions: Mapping[int, Revision], weights: Mapping[int, float], names: frozenset[int]
+    deployment: Deployment,
+    revisions: Mapping[int, Revision],
+    weights: Mapping[int, float],
+    names: frozenset[int],
+    key: bytes,
 ) -> tuple[list[Route], dict[tuple[str, str], Sequence[Share]]]:
-    """The addresses of what transformers and explainers call, for each revision, and what is behind them.
+    """The addresses of what components call by themselves, for each revision, and what is behind them.
 
     Those of a revision that gets no calls any more still finish what they have: with the predictor there is now.
     """
     found: list[Route] = []
     behind: dict[tuple[str, str], Sequence[Share]] = {}
     for number, revision in sorted(revisions.items()):
-        for component in sorted({part.calls for part in revision.components if part.calls}):
+        called = {part.calls for part in revision.components if part.calls}
+        apart = {part.name for part in revision.components if part.is_dependency}
+        for component in sorted(called | apart):
             shares = _shares(revisions, {number: 100.0} if number in names else weights, component)
             path = routes.of_revision(deployment.namespace, deployment.name, revision.name, component)
+            if component in apart:
+                path = dependency_at(revision, component, key)
             found.append(Route(path=path, rewrite="/", component=component, variant=revision.name))
             behind[revision.name, component] = shares
     return found, behind

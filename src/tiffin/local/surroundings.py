@@ -31,6 +31,7 @@ class Surroundings(Protocol):
     activator: Activator | None
     decider: Decider
     slots: asyncio.Semaphore
+    dependency_key: bytes
 
     def launcher_of(self, component: Component) -> Launcher:
         """Who starts its replicas."""

@@ -88,6 +88,7 @@ class Settings:
         port: Its port; 0 lets the system choose.
         domain: What host names of deployments end in.
         trust: Opens pickles that are not on the allow-list.
+        separate: Services run apart from those they depend on, where a file says nothing of that.
         api: ``host:port`` on which the API listens beside its socket; empty for none.
         is_detached: Nobody sits at a terminal.
     """
@@ -96,6 +97,7 @@ class Settings:
     port: int
     domain: str
     trust: bool = False
+    separate: bool = False
     api: str = ""
     is_detached: bool = False
 
@@ -222,7 +224,10 @@ class _Up:
         if not self._paths:
             return None
         sources = [Source(path=str(path)) for path in self._paths]
-        read = await self._controller.read(sources, trust=self._settings.trust, domain=self._settings.domain)
+        settings = self._settings
+        read = await self._controller.read(
+            sources, trust=settings.trust, domain=settings.domain, separate=settings.separate
+        )
         fitted = self._controller.fit(read)
         deployments = [candidate.deployment for candidate in fitted.candidates]
         own = [f"{one.file}: {warning}" for one in deployments for warning in one.warnings]

@@ -33,7 +33,7 @@ def facets_of(application: ServiceApplication) -> list[Facet]:
     from tiffin.runtime.service_pages import ServicePages
 
     found: list[Facet] = []
-    if application.spec.is_dependency:
+    if application.spec.component.is_dependency:
         from tiffin.runtime.service_frames import ServiceFrames
 
         found.append(ServiceFrames(application))

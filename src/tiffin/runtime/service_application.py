@@ -38,6 +38,9 @@ from tiffin.spec import ReplicaSpec, ServiceSource
 
 log = logging.getLogger(__name__)
 
+DEPENDENCY_SECONDS = 120.0
+"""How long a service waits, before it is made, for those it depends on that run apart."""
+
 
 class ServiceApplication:
     """One service, imported when this is made, instantiated by ``load``.
@@ -85,6 +88,8 @@ class ServiceApplication:
 
     def load(self) -> None:
         """Run the deployment hooks and make the instance, and those of the services it depends on."""
+        for name in graph.wait(self.service, DEPENDENCY_SECONDS):
+            log.warning("%s, which %s depends on, is not ready yet", name, self.service.name)
         for warning in self.service.warnings:
             log.warning("%s: %s", self.service.name, warning)
         if self._worker == 0:

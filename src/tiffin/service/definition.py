@@ -9,7 +9,7 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from tiffin.errors import ServiceError
 from tiffin.service import config as config_module
-from tiffin.service import openapi
+from tiffin.service import graph, openapi
 from tiffin.service.context import Context
 from tiffin.service.dependency import AsyncMethods, Dependency, SyncMethods
 from tiffin.service.endpoint import Endpoint
@@ -179,6 +179,7 @@ class Service(Generic[T]):
             environment={e["name"]: e.get("value", "") for e in self.envs if e.get("stage", "all") != "build"},
             labels=self.labels,
             warnings=self.warnings,
+            dependencies=graph.described(self, target),
         )
 
     @property

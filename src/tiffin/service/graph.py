@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from tiffin.errors import ServiceError
 if TYPE_CHECKING:
     from tiffin.service.definition import Service
     from tiffin.service.dependency import Dependency
+    from tiffin.spec.description import ServiceDescription
 
 
 def services_here(service: Service[Any]) -> list[Service[Any]]:
@@ -56,6 +59,7 @@ def connect(service: Service[Any], addresses: Mapping[str, str]) -> None:
             if name in addresses and dependency.on is not service:
                 if name not in made:
                     made[name] = RemoteService(dependency.on, addresses[name])
+                    dependency.on.served_at = addresses[name]
                 dependency.remote = made[name]
             else:
                 walk(dependency.on)
@@ -63,6 +67,31 @@ def connect(service: Service[Any], addresses: Mapping[str, str]) -> None:
     if addresses:
         check(service)
         walk(service)
+
+
+def wait(service: Service[Any], seconds: float) -> list[str]:
+    """Wait until those that run apart are ready; the names of those that are not by then."""
+    deadline = time.monotonic() + seconds
+    remotes = {id(one.remote): one.remote for one in dependencies_of(service) if one.remote is not None}
+    return [remote.name for remote in remotes.values() if not remote.wait(deadline)]
+
+
+def described(service: Service[Any], target: str) -> dict[str, ServiceDescription]:
+    """What a service depends on, as a replica of its own would be told to serve it: ``module:Outer.inner``.
+
+    Raises:
+        ServiceError: a signature cannot be served, or something depends on itself.
+    """
+    check(service)
+    if ":" not in target:
+        module = sys.modules.get(service.inner.__module__)
+        bound = (name for name, value in vars(module or object).items() if value is service)
+        target = f"{target}:{next(bound, service.inner.__name__)}"
+    return {
+        name: dependency.on.describe(f"{target}.{name}")
+        for name, dependency in service.dependencies.items()
+        if dependency.on is not None and not dependency.is_elsewhere
+    }
 
 
 def check(service: Service[Any]) -> None:

@@ -6,7 +6,9 @@ other kind. Values travel in frames (``codec.framing``), errors keep status, mes
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import cached_property, partial
@@ -17,7 +19,7 @@ import msgspec
 
 from tiffin.codec import frame_values, framing
 from tiffin.codec.framing import Part
-from tiffin.errors import DecodeError
+from tiffin.errors import CallError, DecodeError
 from tiffin.service import caller as callers
 from tiffin.service import remote_errors
 from tiffin.service.caller import Caller
@@ -36,6 +38,8 @@ PATH = "/tiffin/call"
 
 PATIENCE_SECONDS = 300.0
 """How long is waited where nobody waits for the answer: in ``__init__`` and start-up hooks."""
+
+_nothing = threading.Event()  # is never set: whoever waits for it pauses
 
 
 class RemoteService:
@@ -70,6 +74,23 @@ class RemoteService:
     def to_sync(self) -> Any:
         """Every endpoint as a plain method or generator, for code in threads."""
         return _Methods(self, lambda method: method.stream if method.is_stream else method.call)
+
+    @property
+    def name(self) -> str:
+        """The service's."""
+        return self._service.name
+
+    def wait(self, deadline: float) -> bool:
+        """Ask until it is ready, or it is late; whether it is. A pool without replicas gets one by that."""
+        place = self._place
+        head = f"GET {place.path}/readyz HTTP/1.1\r\nhost: {place.authority}\r\n\r\n".encode("latin-1")
+        while time.monotonic() < deadline:
+            with contextlib.suppress(CallError), self._blocking.ask([head], deadline, None) as answer:
+                answer.read(deadline)
+                if answer.incoming.status == 200:
+                    return True
+            _nothing.wait(0.05)
+        return False
 
     def __repr__(self) -> str:
         where = self._place.unix or f"{self._place.host}:{self._place.port}"

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from tiffin.spec.policy import Policy
 from tiffin.spec.recording import Recording
 from tiffin.spec.rollout import Rollout
 from tiffin.spec.scaling import Scaling
@@ -133,8 +134,9 @@ class Logger(msgspec.Struct, frozen=True, kw_only=True):
 class Component(msgspec.Struct, frozen=True, kw_only=True):
     """One node of a deployment that runs as replicas of its own.
 
-    ``name`` says what it is for: ``predictor``, ``transformer`` or ``explainer``. ``calls`` is the component it
-    sends requests to by itself (a transformer and an explainer call the predictor).
+    ``name`` says what it is for: ``predictor``, ``transformer``, ``explainer``, or a service that another one
+    depends on. ``calls`` is the component it sends requests to by itself (a transformer and an explainer call the
+    predictor).
     """
 
     name: str = "predictor"
@@ -142,6 +144,11 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     model_name: str = ""
     """What callers name it in ``/v2/models/{name}``; empty is the deployment's name."""
     calls: str = ""
+    dependencies: dict[str, str] = {}
+    """Services it depends on that run apart: the component of each, by the service's name. ``{"*": ""}`` is all of
+    them, until the service was described."""
+    is_dependency: bool = False
+    """Whether only other services call it, in frames."""
     scaling: Scaling = Scaling()
     workers: int | Literal["cpu"] = 1
     threads: int | None = None
@@ -155,6 +162,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     secret_variables: tuple[str, ...] = ()
     """Names in ``environment`` whose values came from a secret: never shown, and never written to a file."""
     logger: Logger | None = None
+    policy: Policy = Policy()
 
     @property
     def replicas(self) -> int:
@@ -239,6 +247,11 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         """The component that callers talk to."""
         names = [component.name for component in self.components]
         return "transformer" if "transformer" in names else names[0]
+
+    @property
+    def policy(self) -> Policy:
+        """What all of its components must meet."""
+        return self.components[0].policy
 
     @property
     def main(self) -> Variant:

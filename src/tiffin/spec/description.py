@@ -52,6 +52,8 @@ class ModelDescription(msgspec.Struct, frozen=True, kw_only=True):
 class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True):
     """Name, endpoints and the settings written in the decorator (already checked).
 
+    ``dependencies`` are the services it depends on in its own deployment, by attribute.
+
     ``image``, ``envs``, ``models`` (those of dependencies too) and ``schema`` (what ``/schema.json`` says) are
     for building, and only told when asked for; so is ``text``, the decorator's ``description``.
     """
@@ -69,6 +71,7 @@ class ServiceDescription(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
     labels: dict[str, str] = {}
     warnings: tuple[str, ...] = ()
+    dependencies: dict[str, ServiceDescription] = {}
     image: ImageDescription | None = None
     envs: tuple[VariableDescription, ...] = ()
     models: tuple[ModelDescription, ...] = ()

@@ -63,6 +63,4 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     tasks: str = ""
     """Address of the store of its tasks; empty is what the environment says, or a file of the deployment."""
     dependencies: dict[str, str] = {}
-    """Services that run apart, by name: where each is called, ``http://host:port/path`` or ``unix:/path/of.sock``."""
-    is_dependency: bool = False
-    """Whether other services call this one, in frames."""
+    """Services that run apart, by name: where each is called, ``http://host:port/path`` or ``unix:/some.sock``."""

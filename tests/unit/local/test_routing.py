@@ -5,7 +5,7 @@ import pytest
 
 from tiffin.gateway.router import Choice, Share, Snapshot
 from tiffin.gateway.routes import render
-from tiffin.local.routing import called_at, routed
+from tiffin.local.routing import called_at, dependency_at, routed
 from tiffin.plan.revision import Revision, digest
 from tiffin.plan.share import Standing, aim, spread
 from tiffin.spec import Artefact, Component, Deployment, Match, ModelSource, Route, Rule, Scaling, Traffic, Variant
@@ -151,3 +151,32 @@ def test_a_transformer_reaches_the_predictor_of_its_own_revision_and_one_that_en
 def test_kserve_splits_the_predictors_calls_whoever_sends_them(dialect: str, path: str) -> None:
     one = deployment(dialect=dialect)
     assert called_at(one, revision(2, PREDICTOR, TRANSFORMER), "predictor") == path
+
+
+INNER = Component(name="inner", source=PREDICTOR.source, is_dependency=True)
+OUTER = msgspec.structs.replace(PREDICTOR, dependencies={"Inner": "inner"})
+
+
+def test_services_find_those_of_their_own_revision_by_addresses_nobody_can_guess() -> None:
+    one = msgspec.structs.replace(deployment(canary_percent=10), components=(OUTER, INNER))
+    aims = {"main": aim(canary(), frozenset({1, 2}), canary_percent=10)}
+    revisions = {number: revision(number, OUTER, INNER) for number in (1, 2)}
+    found = routed(one, revisions, aims, spread(one, aims), {}, key=b"k")
+    assert found is not None
+    paths = {route.variant: route.path for route in found.deployment.routes if route.component == "inner"}
+    assert paths == {"iris-00001": dependency_at(revisions[1], "inner", b"k"),
+                     "iris-00002": dependency_at(revisions[2], "inner", b"k")}  # fmt: skip
+    assert found.variants["iris-00002", "inner"] == (Share("default/iris-00002/inner", 100.0),)
+    assert dependency_at(revisions[1], "inner", b"other") != paths["iris-00001"]
+    assert render(Snapshot(routed=[found]))
+
+
+def test_services_reach_each_other_before_any_caller_reaches_them() -> None:
+    one = msgspec.structs.replace(deployment(), components=(OUTER, INNER))
+    revisions = {1: revision(1, OUTER, INNER)}
+    never = {"main": aim(Standing(current=1), frozenset())}
+    found = routed(one, revisions, never, spread(one, never), {(1, "inner"): ["/i"]}, starting=[1], key=b"k")
+    assert found is not None
+    assert [route.component for route in found.deployment.routes] == ["inner"]
+    assert {pool.name: pool.endpoints for pool in found.pools}["default/iris-00001/inner"] == ("/i",)
+    assert render(Snapshot(routed=[found]))
