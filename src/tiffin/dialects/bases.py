@@ -69,8 +69,9 @@ def noted(document: dict[str, Any], deployment: Deployment) -> dict[str, Any]:
 def _base(deployment: Deployment) -> str | None:
     artefacts = list(_artefacts(deployment))
     relative = [artefact for artefact in artefacts if _is_relative(artefact.uri)]
-    if not relative and deployment.traffic.jwt is not None and deployment.traffic.jwt.jwks_file:
-        relative = artefacts  # The file of the keys is kept with its directory before it: it may be relative.
+    has_jwks = deployment.traffic.jwt is not None and deployment.traffic.jwt.jwks_file
+    if not relative and (has_jwks or deployment.policy.keys):
+        relative = artefacts  # Files of keys are kept with their directory before them: they may be relative.
     return os.path.abspath(relative[0].base) if relative else None
 
 

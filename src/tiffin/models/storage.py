@@ -19,7 +19,7 @@ import os
 import shutil
 import tempfile
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,34 @@ def fetch(
             return _local(uri, _local_path(uri, base), cache)
         with _locked(cache, uri):
             return _remote(uri, cache, progress or _quiet, {**os.environ, **(credentials or {})})
+
+
+def copied(path: Path, beside: Sequence[Path], *, cache: Path) -> tuple[Path, list[Path]]:
+    """A copy of a local file or directory that never changes, and of files that lie beside it.
+
+    Returns:
+        The copy, and the others in their order; those inside of ``path`` are where they are in the copy.
+
+    Raises:
+        StorageError: it cannot be read, or the disk is full.
+    """
+    with remotes.told(str(path)), _partial(cache) as partial:
+        whole = _new_directory(partial / "copy")
+        inside = [one.relative_to(path) for one in beside if path.is_dir() and one.is_relative_to(path)]
+        if path.is_dir():
+            shutil.copytree(path, whole / "content", symlinks=False, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            _new_directory(whole / "content")
+            shutil.copy2(path, whole / "content" / path.name)
+        outside = [one for one in beside if not (path.is_dir() and one.is_relative_to(path))]
+        for number, one in enumerate(outside):
+            shutil.copy2(one, _new_directory(whole / "beside" / str(number)) / one.name)
+        kept = _keep(cache, f"copy of {path}", "", whole)
+    content = kept / "content" if path.is_dir() else kept / "content" / path.name
+    return content, [
+        *(kept / "content" / one for one in inside),
+        *(kept / "beside" / str(number) / one.name for number, one in enumerate(outside)),
+    ]
 
 
 def _quiet(progress: Progress) -> None:

@@ -72,6 +72,8 @@ def config_of(path: Path, leave_out: Iterable[Path]) -> Any:
     """How a path is hashed: all of its files, those that links lead to as well, without signatures."""
     hashing = model_signing("hashing")
     inside = [one.relative_to(path) for one in leave_out if path.is_dir() and one.is_relative_to(path)]
+    # Python writes it beside what it imports, and it differs from machine to machine.
+    inside += [one.relative_to(path) for one in sorted(path.rglob("__pycache__")) if one.is_dir()]
     # Files of git would be left out by default: what is not looked at could be anything.
     found = hashing.Config().use_file_serialization(ignore_paths=inside)
     found.set_ignored_paths(paths=inside, ignore_git_paths=False)

@@ -22,6 +22,7 @@ from tiffin.spec.deployment import (
     Variant,
 )
 from tiffin.spec.description import EndpointDescription, ServiceDescription
+from tiffin.spec.policy import Policy
 from tiffin.spec.recording import Record, Recording, Sampling, Spool
 from tiffin.spec.replica import Limits, Listen, ReplicaSpec
 from tiffin.spec.rollout import Gate, Rollout, Step
@@ -45,6 +46,7 @@ __all__ = [
     "Measure",
     "ModelSource",
     "Parameter",
+    "Policy",
     "Record",
     "Recording",
     "ReplicaSpec",
