@@ -23,7 +23,15 @@ from typing import TYPE_CHECKING, Any
 from tiffin.codec.files import Scratch
 from tiffin.codec.forms import parse_multipart, parse_urlencoded
 from tiffin.codec.jsontext import is_nested_deeper
-from tiffin.errors import CallError, DeadlineExceeded, DecodeError, MethodNotAllowed, TooManyCalls, UnknownRoute
+from tiffin.errors import (
+    CallError,
+    DeadlineExceeded,
+    DecodeError,
+    MethodNotAllowed,
+    NotReady,
+    TooManyCalls,
+    UnknownRoute,
+)
 from tiffin.protocol.head import Head
 from tiffin.protocol.reply import JSON, TEXT, Reply
 from tiffin.service.context import Response
@@ -158,6 +166,10 @@ def error_reply(error: BaseException) -> Reply:
         case DecodeError():
             detail = {"type": "decode_error", "loc": [error.at] if error.at else [], "msg": error.message}
             return _reply(400, {"error": str(error), "detail": [detail]})
+        case NotReady():
+            reply = _reply(503, {"error": str(error)})
+            reply.headers = ((b"retry-after", b"1"),)
+            return reply
         case CallError():
             return _reply(error.status, {"error": str(error)})
     status = status_of(error)

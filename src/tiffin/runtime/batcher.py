@@ -23,8 +23,11 @@ class Item(Protocol):
 
     group: Hashable
     rows: int
-    nbytes: int
     cancelled: bool
+
+    @property
+    def nbytes(self) -> float:
+        """Bytes, or what else a batch is full of."""
 
 
 ItemT = TypeVar("ItemT", bound=Item)
@@ -38,13 +41,13 @@ class Batcher(Generic[ItemT]):
 
     Args:
         max_rows: Most rows in a batch of several calls.
-        max_bytes: Most bytes of tensors in a batch of several calls.
+        max_bytes: Most bytes of tensors in a batch of several calls, or of whatever else ``nbytes`` counts.
         linger: Part of the average predict time to wait for company; 0 turns it off.
     """
 
     __slots__ = ("_average", "_ended", "_groups", "_last_rows", "linger", "max_bytes", "max_rows", "rows")
 
-    def __init__(self, max_rows: int, max_bytes: int, linger: float = LINGER) -> None:
+    def __init__(self, max_rows: int, max_bytes: float, linger: float = LINGER) -> None:
         self.max_rows = max_rows
         self.max_bytes = max_bytes
         self.linger = linger
@@ -78,7 +81,7 @@ class Batcher(Generic[ItemT]):
         while self._groups and not batch:
             key = next(iter(self._groups))
             waiting = self._groups.pop(key)
-            rows = nbytes = 0
+            rows, nbytes = 0, 0.0
             while waiting:
                 item = waiting[0]
                 if not item.cancelled:

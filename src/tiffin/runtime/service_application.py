@@ -254,6 +254,8 @@ class ServiceApplication:
                 max_wait_seconds=method.max_latency_ms / 1000,
                 dimensions=method.batch_dim,
                 metrics=self._metrics,
+                cost=method.cost,
+                **({} if method.max_batch_cost is None else {"max_cost": method.max_batch_cost}),
             )
         return found
 

@@ -1,17 +1,20 @@
 """Joins the calls of one batchable method: lists, arrays and dataframes, by the same rule as saved models.
 
 The decisions are ``batcher``'s. A method gets one value that holds the items of several calls, and gives one
-that is cut up again; when a batch fails its halves are tried, so that a bad item fails alone.
+that is cut up again; when a batch fails its halves are tried, so that a bad call fails alone. Where items have a
+cost (tokens, pixels), a batch is full when its cost is, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from typing import Any
 
 from tiffin.errors import NotReady, PredictError
+from tiffin.runtime.batch_values import Cost, costs, cut, group_of, join, length, parts
 from tiffin.runtime.batcher import Batcher
 from tiffin.runtime.metrics import Metrics
 
@@ -26,12 +29,14 @@ class _Waiting:
 
     __slots__ = ("ask", "cancelled", "future", "group", "nbytes", "queued", "rows", "value")
 
-    def __init__(self, value: Any, ask: Ask, group: Hashable, rows: int, future: asyncio.Future[Any]) -> None:
+    def __init__(
+        self, value: Any, ask: Ask, group: Hashable, rows: int, nbytes: float, future: asyncio.Future[Any]
+    ) -> None:
         self.value = value
         self.ask = ask
         self.group = group
         self.rows = rows
-        self.nbytes = int(getattr(value, "nbytes", 0)) if hasattr(value, "dtype") else 0
+        self.nbytes = nbytes
         self.future = future
         self.queued = time.perf_counter()
         self.cancelled = False
@@ -44,6 +49,8 @@ class ValueBatches:
         max_items: most items in a batch; a larger call is cut and put together again.
         max_wait_seconds: a call that has waited longer is refused: its caller has given up by then.
         dimensions: the dimension that grows, of the input and of the output.
+        cost: what one item costs; called on the event loop, so it should only look.
+        max_cost: most cost in a batch.
     """
 
     def __init__(
@@ -53,13 +60,20 @@ class ValueBatches:
         max_wait_seconds: float,
         dimensions: tuple[int, int] = (0, 0),
         metrics: Metrics | None = None,
+        cost: Cost | None = None,
+        max_cost: float = MAX_BYTES,
     ) -> None:
         self._max_items = max_items
         self._max_wait = max_wait_seconds
         self._in, self._out = dimensions
         self._metrics = metrics
-        self._batcher: Batcher[_Waiting] = Batcher(max_items, MAX_BYTES)
+        self._cost = cost
+        self._max_cost = max_cost
+        # Without a cost the bytes of arrays are what a batch is full of.
+        self._batcher: Batcher[_Waiting] = Batcher(max_items, max_cost)
         self._task: asyncio.Task[None] | None = None
+        self._queue: deque[_Waiting] = deque()
+        self._shedding: asyncio.TimerHandle | None = None
 
     async def submit(self, value: Any, ask: Ask) -> Any:
         """The method's answer for one call's value.
@@ -71,17 +85,23 @@ class ValueBatches:
             NotReady: the call waited longer than ``max_wait_seconds``.
         """
         count = length(value, self._in)
-        if count <= self._max_items:
-            return await self._wait(value, ask, count)
-        steps = range(0, count, self._max_items)
-        parts = [cut(value, self._in, start, min(start + self._max_items, count)) for start in steps]
-        answers = await asyncio.gather(*(self._wait(part, ask, length(part, self._in)) for part in parts))
-        return join(answers, self._out)
+        weights = None if self._cost is None else costs(value, self._in, self._cost, self._max_cost)
+        if count <= self._max_items and (weights is None or sum(weights) <= self._max_cost):
+            return await self._wait(value, ask, count, _weight(value, weights))
+        waits = []
+        for start, end in parts(count, self._max_items, weights, self._max_cost):
+            part = cut(value, self._in, start, end)
+            weight = _weight(part, None if weights is None else weights[start:end])
+            waits.append(self._wait(part, ask, end - start, weight))
+        return join(await asyncio.gather(*waits), self._out)
 
-    async def _wait(self, value: Any, ask: Ask, count: int) -> Any:
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        item = _Waiting(value, ask, group_of(value, self._in), count, future)
+    async def _wait(self, value: Any, ask: Ask, count: int, weight: float) -> Any:
+        loop = asyncio.get_running_loop()
+        item = _Waiting(value, ask, group_of(value, self._in), count, weight, loop.create_future())
         self._batcher.add(item)
+        self._queue.append(item)
+        if self._shedding is None:
+            self._shedding = loop.call_later(self._max_wait, self._shed)
         if self._task is None:
             self._task = asyncio.create_task(self._work())
         try:
@@ -89,6 +109,24 @@ class ValueBatches:
         except asyncio.CancelledError:
             item.cancelled = True
             raise
+
+    def _shed(self) -> None:
+        """Refuse the calls that have waited too long, also while a batch is being answered: they have given up."""
+        now = time.perf_counter()
+        queue, self._shedding = self._queue, None
+        while queue:
+            left = queue[0].queued + self._max_wait - now
+            if left > 0:
+                self._shedding = asyncio.get_running_loop().call_later(left, self._shed)
+                return
+            item = queue.popleft()
+            item.cancelled = True
+            _settle(item, self._too_late())
+
+    def _too_late(self) -> NotReady:
+        return NotReady(
+            f"the call has waited {self._max_wait * 1000:g} ms for its batch, which is the most; try again later"
+        )
 
     async def _work(self) -> None:
         """Answer batches until nothing waits."""
@@ -102,15 +140,23 @@ class ValueBatches:
                 if not batch:
                     return
                 began = time.perf_counter()
-                late = [item for item in batch if began - item.queued > self._max_wait]
-                for item in late:
-                    _settle(item, NotReady("the service is overloaded; try again in a moment"))
-                batch = [item for item in batch if began - item.queued <= self._max_wait]
-                if batch:
-                    await self._answer(batch)
-                    self._count(batch, began)
+                self._began(batch)
+                await self._answer(batch)
+                self._count(batch, began)
         finally:
             self._task = None
+
+    def _began(self, batch: Sequence[_Waiting]) -> None:
+        """These wait no more, nor do those before them whose callers have gone."""
+        taken = set(map(id, batch))
+        queue = self._queue
+        if all(id(item) in taken or item.cancelled for item in queue):
+            queue.clear()
+        else:
+            self._queue = deque(item for item in queue if id(item) not in taken and not item.cancelled)
+        if not self._queue and self._shedding is not None:
+            self._shedding.cancel()
+            self._shedding = None
 
     def _count(self, batch: Sequence[_Waiting], began: float) -> None:
         ended = time.perf_counter()
@@ -152,53 +198,7 @@ def _settle(item: _Waiting, outcome: Any) -> None:
         item.future.set_result(outcome)
 
 
-def group_of(value: Any, dimension: int) -> Hashable:
-    """What two values must have in common to be joined: kind, datatype, columns, and the other dimensions."""
-    if hasattr(value, "columns") and hasattr(value, "iloc"):
-        return ("frame", tuple(map(str, value.columns)), tuple(map(str, value.dtypes)))
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        shape = tuple(value.shape)
-        return (type(value).__name__, str(value.dtype), shape[:dimension], shape[dimension + 1 :])
-    return type(value).__name__
-
-
-def length(value: Any, dimension: int) -> int:
-    """How many items a batch value holds.
-
-    Raises:
-        PredictError: it is nothing that can be counted.
-    """
-    shape = getattr(value, "shape", None)
-    try:
-        return int(shape[dimension]) if shape is not None else len(value)
-    except (TypeError, IndexError):
-        raise PredictError(
-            f"expected a batch (a list, an array or a dataframe), found {type(value).__name__}"
-        ) from None
-
-
-def join(values: Sequence[Any], dimension: int) -> Any:
-    """The items of several values as one value of the same kind."""
-    first = values[0]
-    if hasattr(first, "iloc"):
-        import pandas
-
-        return pandas.concat(list(values), ignore_index=True)
-    if type(first).__module__.partition(".")[0] == "torch":
-        import torch
-
-        return torch.cat(list(values), dim=dimension)
-    if hasattr(first, "dtype"):
-        import numpy
-
-        return numpy.concatenate(list(values), axis=dimension)
-    return [item for value in values for item in value]
-
-
-def cut(value: Any, dimension: int, start: int, end: int) -> Any:
-    """The items from ``start`` up to ``end`` of a batch value."""
-    if hasattr(value, "iloc"):
-        return value.iloc[start:end].reset_index(drop=True)
-    if hasattr(value, "dtype"):
-        return value[(slice(None),) * dimension + (slice(start, end),)]
-    return value[start:end]
+def _weight(value: Any, weights: Sequence[float] | None) -> float:
+    if weights is not None:
+        return sum(weights)
+    return int(getattr(value, "nbytes", 0)) if hasattr(value, "dtype") else 0

@@ -33,7 +33,9 @@ class Endpoint:
         batchable: Whether calls may be joined; the method then takes and gives one batch.
         batch_dim: The dimension that grows in a batch, for input and output.
         max_batch_size: Most items in a batch, at least 2.
-        max_latency_ms: Longest time to wait for company, in milliseconds.
+        max_latency_ms: Longest time a call waits for its batch, in milliseconds; it is then refused with 503.
+        cost: What one item of a batch costs (tokens, pixels): a function of the item.
+        max_batch_cost: Most cost in a batch; a call over it is cut, an item that alone is over it gets a 413.
 
     Raises:
         ServiceError: an option is out of its range.
@@ -50,6 +52,8 @@ class Endpoint:
         batch_dim: int | tuple[int, int] = 0,
         max_batch_size: int = 100,
         max_latency_ms: int = 60_000,
+        cost: Callable[[Any], float] | None = None,
+        max_batch_cost: float | None = None,
     ) -> None:
         self.func = func
         self.name: str = func.__name__
@@ -58,6 +62,8 @@ class Endpoint:
         self.batch_dim = batch_dim if isinstance(batch_dim, tuple) else (batch_dim, batch_dim)
         self.max_batch_size = max_batch_size
         self.max_latency_ms = max_latency_ms
+        self.cost = cost
+        self.max_batch_cost = max_batch_cost
         self.is_task = False
         self.doc = inspect.getdoc(func)
         self.kind = _kind_of(func)
@@ -77,6 +83,14 @@ class Endpoint:
             raise ServiceError(f"expected max_batch_size of 2 or more, found {self.max_batch_size}", at=at)
         if self.max_latency_ms <= 0:
             raise ServiceError(f"expected max_latency_ms above 0, found {self.max_latency_ms}", at=at)
+        if (self.cost is None) != (self.max_batch_cost is None):
+            raise ServiceError("expected cost and max_batch_cost together, found one of them", at=at)
+        if self.cost is not None and not self.batchable:
+            raise ServiceError("expected batchable=True beside cost and max_batch_cost", at=at)
+        if self.cost is not None and not callable(self.cost):
+            raise ServiceError(f"expected cost as a function of an item, found {self.cost!r}", at=at)
+        if self.max_batch_cost is not None and not 0 < self.max_batch_cost < float("inf"):
+            raise ServiceError(f"expected max_batch_cost above 0, found {self.max_batch_cost}", at=at)
         if self.batchable and self.is_stream:
             raise ServiceError(
                 "expected a method that returns its batch, found a generator with batchable=True", at=at
@@ -286,6 +300,8 @@ def api(
     batch_dim: int | tuple[int, int] = ...,
     max_batch_size: int = ...,
     max_latency_ms: int = ...,
+    cost: Callable[[Any], float] | None = ...,
+    max_batch_cost: float | None = ...,
 ) -> Callable[[Callable[..., Any]], Endpoint]: ...
 def api(func: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Make a method an endpoint, with or without options.

@@ -94,6 +94,8 @@ def task(
     batch_dim: int | tuple[int, int] = ...,
     max_batch_size: int = ...,
     max_latency_ms: int = ...,
+    cost: Callable[[Any], float] | None = ...,
+    max_batch_cost: float | None = ...,
     timeout: float | None = ...,
     retries: int = ...,
     max_attempts: int = ...,

@@ -205,3 +205,21 @@ def test_a_model_may_stand_for_the_parameters():
         return params["a"]
 
     assert Endpoint(method, input_spec=Given).input.model.__name__ == "GivenIODescriptor"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cost": len}, "cost and max_batch_cost together"),
+        ({"max_batch_cost": 5, "batchable": True}, "cost and max_batch_cost together"),
+        ({"cost": len, "max_batch_cost": 5}, "expected batchable=True"),
+        ({"cost": 3, "max_batch_cost": 5, "batchable": True}, "cost as a function of an item, found 3"),
+        ({"cost": len, "max_batch_cost": 0, "batchable": True}, "max_batch_cost above 0, found 0"),
+    ],
+)
+def test_costs_that_make_no_sense_are_refused(options, message):
+    def method(self, xs: list[str]) -> list[str]:
+        return xs
+
+    with pytest.raises(ServiceError, match=message):
+        api(**options)(method)
