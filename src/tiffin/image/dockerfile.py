@@ -126,7 +126,7 @@ def render(
 
 
 def _pins(locked: str) -> str:
-    """The versions Tiffin is known to run with; none where a bundle did not lock its own, and may choose others."""
+    """The versions Tiffin is known to run with; none where a bundle has no lock, and may choose others."""
     if not locked:
         return ""
     theirs = {wheels.normal(matched[1]) for matched in packages.PINNED.finditer(locked)} | {own.NAME}

@@ -21,7 +21,7 @@ _OFFLINE = re.compile(
 )
 _NONE_FOUND = re.compile(r"No matching distribution found for (\S+)")
 _VERSIONS = re.compile(r"\(from versions: ([^)]*)\)")
-_HASHES = re.compile(r"^\s+(\S+) from \S+:?$", re.MULTILINE)
+_HASHES = re.compile(r"^\s+(\S+) from \S+", re.MULTILINE)
 _UNPINNED = re.compile(r"^\s+(\S+) from", re.MULTILINE)
 _CONFLICT = re.compile(r"^\s+(.+ depends on .+|The user requested .+)$", re.MULTILINE)
 _LINES = 8
