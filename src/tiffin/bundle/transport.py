@@ -15,8 +15,9 @@ import msgspec
 
 from tiffin.bundle import artefact
 from tiffin.bundle.manifest import Bundle, PinnedModel
+from tiffin.bundle.places import Moved, moved, tag_of
 from tiffin.bundle.store import BundleStore
-from tiffin.errors import AuthorError, BundleError, ModelError, RegistryError
+from tiffin.errors import AuthorError, BundleError, ModelError, RegistryError, SignatureError
 from tiffin.kits.paths import DataDirectory, make_directory
 from tiffin.oci import modelpack, records
 from tiffin.oci.gathering import Gathered
@@ -24,29 +25,13 @@ from tiffin.oci.layout import Layout
 from tiffin.oci.manifests import INDEXES, read_manifest
 from tiffin.oci.moving import Progress
 from tiffin.oci.records import Descriptor
-from tiffin.oci.reference import Reference, parse
+from tiffin.oci.reference import Reference
 from tiffin.oci.registry import Registry, Summary
+from tiffin.signing.kept import Signatures
+from tiffin.signing.statement import MEDIA_TYPE
 from tiffin.store import artefact as model_artefact
 from tiffin.store.manifest import Lineage, ModelManifest
 from tiffin.store.models import ModelStore, StoredModel
-
-
-class Moved(msgspec.Struct, frozen=True, kw_only=True):
-    """What went where. ``digest`` is the bundle's or model's own, ``manifest`` that of the registry's record.
-
-    ``moved`` are the bytes that travelled, ``kept`` those that were there already. ``models`` are the tags (or
-    digests) of a bundle's models. ``notes`` say what is not as one might think.
-    """
-
-    kind: Literal["bundle", "model"]
-    tag: str
-    digest: str
-    reference: str
-    manifest: str
-    moved: int
-    kept: int
-    models: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Transport:
@@ -75,12 +60,12 @@ class Transport:
         with tempfile.TemporaryDirectory(prefix="tiffin-push-") as directory:
             blobs = Gathered(Path(directory))
             top = artefact.gather(bundle, stored, blobs)
-            done = self.registry.push(
-                blobs, top, reference, progress=progress, sources=[s for s in sources if s != reference.repository]
-            )
+            sources = [source for source in sources if source != reference.repository]
+            done = self.registry.push(blobs, top, reference, progress=progress, sources=sources)
+        self._send_signatures(Signatures(self.bundles.root), bundle.digest, done)
         notes = () if models or not _pinned(bundle) else ("its models were left out",)
         tags = tuple(one.tag for one in stored)
-        return _moved("bundle", tag, bundle.digest, done, models=tags, notes=notes)
+        return moved("bundle", tag, bundle.digest, done, models=tags, notes=notes)
 
     def push_model(self, tag: str, reference: Reference, *, progress: Progress | None = None) -> Moved:
         """Bring a model to a registry, as a ModelPack.
@@ -94,7 +79,27 @@ class Transport:
             blobs = Gathered(Path(directory))
             top = model_artefact.gather(model, blobs)
             done = self.registry.push(blobs, top, reference, progress=progress)
-        return _moved("model", model.tag, model.digest, done)
+        self._send_signatures(Signatures(self.models.root), model.digest, done)
+        return moved("model", model.tag, model.digest, done)
+
+    def _send_signatures(self, kept: Signatures, digest: str, done: Summary) -> None:
+        from tiffin.oci import referrers
+
+        for path in kept.of(digest):
+            referrers.attach(
+                self.registry, done.reference, done.descriptor, path.read_bytes(), MEDIA_TYPE, path.name
+            )
+
+    def _keep_signatures(self, kept: Signatures, digest: str, done: Summary) -> list[str]:
+        """Fetch what was signed of it; what is wrong with that, which is no reason not to have it."""
+        from tiffin.oci import referrers
+
+        try:
+            for data in referrers.attached(self.registry, done.reference, done.descriptor.digest, MEDIA_TYPE):
+                kept.add(digest, data)
+        except (RegistryError, SignatureError) as error:
+            return [f"its signatures were not kept: {error.message}"]
+        return []
 
     def _needed(self, bundle: Bundle) -> list[StoredModel]:
         found = []
@@ -178,9 +183,10 @@ class Transport:
             missing = [one.tag for digest, one in pinned.items() if not self.models.shelf.place(digest).is_dir()]
             notes += [f"the model {one} is not in the registry: it was pushed without" for one in missing]
             bundle = self.bundles.import_tree(place / "tree", (tag,))
+        notes += self._keep_signatures(Signatures(self.bundles.root), bundle.digest, done)
         if (said := manifest.annotations.get(artefact.BUNDLE)) and said != f"sha256:{bundle.digest}":
             notes.append(f"the registry says {said} of it")
-        return _moved("bundle", tag, bundle.digest, done, models=tuple(models), notes=tuple(notes))
+        return moved("bundle", tag, bundle.digest, done, models=tuple(models), notes=tuple(notes))
 
     def _keep_layers(
         self, layers: list[Descriptor], layout: Layout, digest: str, tag: str, where: str, notes: list[str]
@@ -213,7 +219,8 @@ class Transport:
             else:
                 lineage = Lineage(source=f"oci://{done.reference.at(done.descriptor.digest)}")
                 model = self.models.add(tree, tag, manifest=ModelManifest(lineage=lineage), move=True)
-        return _moved("model", model.tag, model.digest, done)
+        notes = self._keep_signatures(Signatures(self.models.root), model.digest, done)
+        return moved("model", model.tag, model.digest, done, notes=tuple(notes))
 
     def _lend(self, manifest: records.Manifest, layout: Layout) -> None:
         """What models of the store have already need not be fetched."""
@@ -241,37 +248,6 @@ class Transport:
             shutil.rmtree(root / "blobs", ignore_errors=True)
 
 
-def tag_of(reference: Reference, descriptor: Descriptor) -> str:
-    """What is called here what a registry calls ``host/team/name:tag``: ``name:tag``."""
-    name = reference.repository.rpartition("/")[2]
-    return f"{name}:{reference.tag or (descriptor.digest[7:19] if reference.digest else 'latest')}"
-
-
-def reference_for(tag: str, reference: str, registry: str) -> Reference:
-    """Where a tag is pushed: ``reference``, else the tag itself where it has a host, else below ``registry``.
-
-    Raises:
-        AuthorError: no registry is said.
-    """
-    from tiffin.oci.reference import has_host
-
-    if reference:
-        found = parse(reference)
-    elif has_host(tag):
-        found = parse(tag)
-    elif registry:
-        found = parse(f"{registry}/{tag}")
-    else:
-        raise AuthorError(
-            f"which registry {tag} is for is not said",
-            hint=f"name it: tiffin push {tag} registry.example.com/team/{tag}, or set TIFFIN_REGISTRY",
-        )
-    if found.tag or found.digest:
-        return found
-    version = tag.rpartition(":")[2] if ":" in tag.rpartition("/")[2] else "latest"
-    return msgspec.structs.replace(found, tag=version)
-
-
 def _pinned(bundle: Bundle) -> tuple[PinnedModel, ...]:
     return _models(bundle.manifest.models)
 
@@ -283,25 +259,3 @@ def _models(models: tuple[PinnedModel, ...] | msgspec.UnsetType) -> tuple[Pinned
 
 def _name(tag: str) -> str:
     return os.path.basename(tag.partition(":")[0])
-
-
-def _moved(
-    kind: Literal["bundle", "model"],
-    tag: str,
-    digest: str,
-    done: Summary,
-    *,
-    models: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
-) -> Moved:
-    return Moved(
-        kind=kind,
-        tag=tag,
-        digest=f"sha256:{digest}",
-        reference=str(done.reference),
-        manifest=done.descriptor.digest,
-        moved=done.moved,
-        kept=done.kept,
-        models=models,
-        notes=notes,
-    )

@@ -13,7 +13,8 @@ from tiffin.cli import output
 from tiffin.cli.rendering import size
 
 if TYPE_CHECKING:
-    from tiffin.bundle.transport import Moved, Transport
+    from tiffin.bundle.places import Moved
+    from tiffin.bundle.transport import Transport
     from tiffin.oci.moving import Transfer
 
 Insecure = Annotated[bool, typer.Option("--insecure", help="Ask the registry in plain HTTP.")]
@@ -40,7 +41,7 @@ def push(
     an artefact of the CNCF's ModelPack, which other tools read. Who asks is taken from TIFFIN_REGISTRY_USERNAME
     and TIFFIN_REGISTRY_PASSWORD, or from what `docker login` left.
     """
-    from tiffin.bundle.transport import reference_for
+    from tiffin.bundle.places import reference_for
     from tiffin.oci import credentials
 
     del force, threads  # BentoML's: what is there already is never sent, and several layers go at once

@@ -47,6 +47,8 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("bundles", "tiffin.cli.bundles:bundles", "List, show and delete bundles.", BUNDLE),
     Entry("push", "tiffin.cli.pushing:push", "Push a bundle or a model to a registry.", BUNDLE),
     Entry("pull", "tiffin.cli.pushing:pull", "Pull a bundle, with its models, or a model.", BUNDLE),
+    Entry("sign", "tiffin.cli.signing:sign", "Sign a bundle, a model or files.", BUNDLE),
+    Entry("verify", "tiffin.cli.signing:verify", "Check a signature, and that nothing changed since.", BUNDLE),
     Entry("image", "tiffin.cli.image:image", "Make a container image of a bundle; needs no engine.", BUNDLE),
     Entry("containerize", "tiffin.cli.containerize:containerize", "As `image`, in the words of BentoML.", BUNDLE),
     Entry("version", "tiffin.cli.version:version", "Show the versions of Tiffin and of what it runs on.", OTHER),

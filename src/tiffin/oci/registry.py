@@ -94,7 +94,7 @@ class Registry:
                 f"expected to push {reference.digest}, found {descriptor.digest}",
                 hint="leave the digest out: it is that of the content",
             )
-        connection = self._connect(reference)
+        connection = self.connect(reference)
         wanted: dict[str, Descriptor] = {}
         manifests = _manifests(blobs, descriptor, wanted)
         done = moving.Count()
@@ -114,9 +114,9 @@ class Registry:
 
         moving.each(wanted.values(), one, progress or moving.quiet, done)
         for manifest, data in manifests:
-            self._put(connection, manifest.digest, manifest.media_type, data)
+            self.put(connection, manifest.digest, manifest.media_type, data)
         if not reference.digest:
-            self._put(connection, reference.wanted, descriptor.media_type, manifests[-1][1])
+            self.put(connection, reference.wanted, descriptor.media_type, manifests[-1][1])
         return Summary(reference=reference, descriptor=descriptor, moved=done.moved, kept=done.kept)
 
     def pull(
@@ -147,18 +147,18 @@ class Registry:
             MissingExtra: the extra ``oci`` is not installed.
         """
         reference = parse(reference) if isinstance(reference, str) else reference
-        connection = self._connect(reference)
-        descriptor, data = self._get(connection, reference.wanted)
+        connection = self.connect(reference)
+        descriptor, data = self.get(connection, reference.wanted)
         wanted: dict[str, Descriptor] = {}
         found = [(descriptor, data)]
         if descriptor.media_type in INDEXES:
             index = read_index(data, descriptor.media_type, str(reference))
             if platform == "all":
                 for one in index.manifests:
-                    found.insert(0, self._get(connection, one.digest))
+                    found.insert(0, self.get(connection, one.digest))
             else:
                 chosen = choose(index, platform, reference)
-                descriptor, data = self._get(connection, chosen.digest)
+                descriptor, data = self.get(connection, chosen.digest)
                 found = [(descriptor, data)]
         for one, content in found:
             if one.media_type not in INDEXES:
@@ -191,9 +191,10 @@ class Registry:
     def resolve(self, reference: Reference | str) -> tuple[Descriptor, bytes]:
         """The manifest or index a reference leads to now, without what it needs; raises as ``pull``."""
         reference = parse(reference) if isinstance(reference, str) else reference
-        return self._get(self._connect(reference), reference.wanted)
+        return self.get(self.connect(reference), reference.wanted)
 
-    def _connect(self, reference: Reference) -> Connection:
+    def connect(self, reference: Reference) -> Connection:
+        """A connection to the registry of a reference, as this user; raises MissingExtra."""
         try:
             from tiffin.oci.connection import Connection
         except ImportError as error:
@@ -203,7 +204,8 @@ class Registry:
         found = login.find(reference.registry, reference.repository, self._environment)
         return Connection(reference, found, plain=self._insecure or reference.is_loopback)
 
-    def _put(self, connection: Connection, name: str, media_type: str, data: bytes) -> Any:
+    def put(self, connection: Connection, name: str, media_type: str, data: bytes) -> Any:
+        """Store a manifest under a tag or its digest; raises RegistryError."""
         reference = connection.reference.at(name)
         answer = connection.ask(
             "PUT",
@@ -221,7 +223,8 @@ class Registry:
             )
         return answer
 
-    def _get(self, connection: Connection, name: str) -> tuple[Descriptor, bytes]:
+    def get(self, connection: Connection, name: str) -> tuple[Descriptor, bytes]:
+        """The manifest or index of a tag or digest, compared with its digest; raises RegistryError."""
         reference = connection.reference.at(name)
         answer = connection.ask(
             "GET",

@@ -268,3 +268,42 @@ def _tar(contents: dict[str, bytes]) -> bytes:
 def _push(registry, blobs: Gathered, config: Descriptor, layers: list[Descriptor]) -> None:
     made = records.Manifest(schema_version=2, media_type=records.MANIFEST, config=config, layers=layers)
     Registry(environment={}).push(blobs, blobs.write_record(made), f"{registry.host}/made:v1")
+
+
+def test_signatures_travel_with_what_they_are_of(registry, here, there, tmp_path):
+    pytest.importorskip("model_signing", reason="pip install 'tiffin[sign]'")
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    from tiffin.signing import checking, keys, making
+    from tiffin.signing.kept import Signatures
+
+    key, public = tmp_path / "key.pem", tmp_path / "key.pub"
+    made = ec.generate_private_key(ec.SECP256R1())
+    form = serialization.PrivateFormat.PKCS8
+    key.write_bytes(made.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    public.write_bytes(
+        made.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    trusted = keys.read(str(public))
+    model = save(here, "iris:v1", model_onnx=WEIGHTS)
+    digest = build(here, tmp_path / "tree", "one", model)
+    bundle = here.bundles.get("iris:v1")
+    making.sign(model.path, key, Signatures(here.models.root).place(model.digest, trusted.fingerprint))
+    making.sign(bundle.path, key, Signatures(here.bundles.root).place(digest, trusted.fingerprint))
+    for _ in range(2):  # A second time changes nothing.
+        here.push_model("iris:v1", parse(f"{registry.host}/team/iris:v1"))
+        here.push_bundle("iris:v1", parse(f"{registry.host}/team/service:v1"))
+    there.pull(parse(f"{registry.host}/team/iris:v1"))
+    pulled = there.pull(parse(f"{registry.host}/team/service:v1"))
+    for kept, path, one in (
+        (Signatures(there.models.root), there.models.get("iris:v1").path, model.digest),
+        (Signatures(there.bundles.root), there.bundles.get("service:v1").path, digest),
+    ):
+        (signature,) = kept.of(one)
+        assert checking.check(path, [signature], [trusted], what="it").by == trusted.fingerprint
+    fallback, data = Registry(environment={}).resolve(
+        f"{registry.host}/team/service:{pulled.manifest.replace(':', '-')}"
+    )
+    assert fallback.media_type == records.INDEX
+    assert len(json.loads(data)["manifests"]) == 1
