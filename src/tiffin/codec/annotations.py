@@ -5,9 +5,10 @@ annotation                schema                   on the wire
 ========================  =======================  ====================================
 numpy.ndarray             TensorSchema             nested lists
 torch.Tensor, tf.Tensor   TensorSchema             nested lists
-pandas.DataFrame          DataframeSchema          a list of objects, or of columns
+pandas, polars, pyarrow   DataframeSchema          a list of objects, or an object of lists
 pathlib.Path              FileSchema               a multipart file; a file answer
 PIL.Image.Image           PILImageEncoder          a multipart file; an image answer
+records with any of them  RecordSchema             an object of the fields
 anything else             pydantic's own           JSON
 ========================  =======================  ====================================
 """
@@ -22,8 +23,9 @@ from collections.abc import Callable
 from typing import Annotated, Any, get_args, get_origin
 
 from tiffin.codec.files import FileSchema, PILImageEncoder
-from tiffin.codec.frames import DataframeSchema
+from tiffin.codec.frames import DataframeSchema, Library
 from tiffin.codec.markers import is_marker
+from tiffin.codec.records import RecordSchema, needs_help
 from tiffin.codec.tensors import Format, TensorSchema
 
 _CONTAINERS = (list, dict, tuple, set, frozenset, collections.abc.Sequence, collections.abc.Mapping)
@@ -89,6 +91,8 @@ def _adapt_one(source: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
             return _plain(source), make(source, metadata)
     if get_origin(source) in (typing.Union, types.UnionType, *_CONTAINERS):
         return adapt(source), metadata
+    if needs_help(source, _is_ours):
+        return source, [RecordSchema(source), *metadata]
     return source, metadata
 
 
@@ -138,10 +142,14 @@ def _dtype_of(source: Any) -> str | None:
         return None
 
 
-def _frame(source: Any, metadata: list[Any]) -> list[Any]:
-    found = next((m for m in metadata if is_marker(m, "DataframeSchema", "orient")), None)
-    rest = [m for m in metadata if m is not found and not is_marker(m, "ContentType", "content_type")]
-    return [DataframeSchema(found.orient, found.columns) if found else DataframeSchema(), *rest]
+def _frame(library: Library) -> Callable[[Any, list[Any]], list[Any]]:
+    def make(source: Any, metadata: list[Any]) -> list[Any]:
+        found = next((m for m in metadata if is_marker(m, "DataframeSchema", "orient")), None)
+        rest = [m for m in metadata if m is not found and not is_marker(m, "ContentType", "content_type")]
+        orient, columns = (found.orient, found.columns) if found else ("records", None)
+        return [DataframeSchema(orient, columns, library), *rest]
+
+    return make
 
 
 def _image(source: Any, metadata: list[Any]) -> list[Any]:
@@ -161,7 +169,10 @@ _TABLE: list[tuple[Callable[[Any], bool], Callable[[Any, list[Any]], list[Any]]]
     (lambda source: _is_from(source, "numpy", "ndarray"), _tensor("numpy-array")),
     (lambda source: _is_from(source, "torch", "Tensor"), _tensor("torch-tensor")),
     (lambda source: _is_from(source, "tensorflow", "Tensor"), _tensor("tf-tensor")),
-    (lambda source: _is_from(source, "pandas", "DataFrame"), _frame),
+    (lambda source: _is_from(source, "pandas", "DataFrame"), _frame("pandas")),
+    (lambda source: _is_from(source, "polars", "DataFrame"), _frame("polars")),
+    (lambda source: _is_from(source, "polars", "LazyFrame"), _frame("polars-lazy")),
+    (lambda source: _is_from(source, "pyarrow", "Table"), _frame("pyarrow")),
     (lambda source: _is_from(source, "PIL", "Image"), _image),
 ]
 

@@ -1,14 +1,19 @@
-"""pandas data frames as lists of records, or as columns."""
+"""Data frames of pandas, polars and pyarrow as lists of records, or as columns."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic_core import PydanticSerializationUnexpectedValue
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import core_schema
+
+
+Library = Literal["pandas", "polars", "polars-lazy", "pyarrow"]
 
 
 @dataclass(frozen=True)
@@ -18,10 +23,12 @@ class DataframeSchema:
     Args:
         orient: ``records``, a list of objects; or ``columns``, an object of lists.
         columns: The columns kept, in this order; ``None`` keeps what comes.
+        library: Whose frame the method takes or gives; the annotation says it.
     """
 
     orient: str = "records"
     columns: Sequence[str] | None = None
+    library: Library = "pandas"
 
     def __post_init__(self) -> None:
         """Check ``orient``."""
@@ -32,26 +39,27 @@ class DataframeSchema:
 
     def decode(self, value: Any) -> Any:
         """Records or columns to a frame; raises ValueError when they do not fit together."""
-        import pandas
-
-        if isinstance(value, pandas.DataFrame):
+        if _is_frame(value):
             return value
         if not isinstance(value, (list, dict)):
             raise ValueError(  # noqa: TRY004 - pydantic's way
                 f"expected a list of objects or an object of lists, found {type(value).__name__}"
             )
+        columns = None if self.columns is None else list(self.columns)
         try:
-            return pandas.DataFrame(value, columns=None if self.columns is None else list(self.columns))
+            return _READERS[self.library](value, columns)
         except ValueError:
             raise
-        except Exception as error:  # pandas lets many kinds out for values it cannot lay out
+        except Exception as error:  # frames' libraries let many kinds out for values they cannot lay out
             raise ValueError(str(error)) from error
 
     def encode(self, value: Any, info: core_schema.SerializationInfo) -> Any:
-        """A frame to records or columns."""
+        """A frame to records or columns; also one of another library than the annotation's."""
         if info.mode != "json":
             return value
-        return value.to_dict(orient="records" if self.orient == "records" else "list")
+        if not _is_frame(value):  # another member of a union
+            raise PydanticSerializationUnexpectedValue("expected a data frame")
+        return plain_frame(value, self.orient)
 
     def describe(self) -> dict[str, Any]:
         """The schema clients build frames from."""
@@ -79,3 +87,59 @@ class DataframeSchema:
         if self.orient == "records":
             return {"type": "array", "items": {"type": "object"}}
         return {"type": "object", "additionalProperties": {"type": "array"}}
+
+
+def _is_frame(value: Any) -> bool:
+    package = type(value).__module__.partition(".")[0]
+    return package in ("pandas", "polars", "pyarrow") and type(value).__name__ in (
+        "DataFrame",
+        "LazyFrame",
+        "Table",
+    )
+
+
+def plain_frame(value: Any, orient: str = "records") -> Any:
+    """A frame of any of the libraries as records, or as columns; a lazy one is computed."""
+    package = type(value).__module__.partition(".")[0]
+    if package == "polars":
+        value = value.collect() if type(value).__name__ == "LazyFrame" else value
+        return value.to_dicts() if orient == "records" else value.to_dict(as_series=False)
+    if package == "pyarrow":
+        return value.to_pylist() if orient == "records" else value.to_pydict()
+    return value.to_dict(orient="records" if orient == "records" else "list")
+
+
+def _pandas(value: Any, columns: list[str] | None) -> Any:
+    import pandas
+
+    return pandas.DataFrame(value, columns=columns)
+
+
+def _polars(value: Any, columns: list[str] | None) -> Any:
+    import polars
+
+    if isinstance(value, list) and not all(isinstance(row, dict) for row in value):
+        # polars reads a list of lists as columns, where pandas sees rows.
+        frame = polars.DataFrame(value, orient="row", schema=columns)
+    else:
+        frame = polars.DataFrame(value)
+    return frame if columns is None else frame.select(columns)
+
+
+def _lazy(value: Any, columns: list[str] | None) -> Any:
+    return _polars(value, columns).lazy()
+
+
+def _pyarrow(value: Any, columns: list[str] | None) -> Any:
+    import pyarrow
+
+    table = pyarrow.Table.from_pylist(value) if isinstance(value, list) else pyarrow.Table.from_pydict(value)
+    return table if columns is None else table.select(columns)
+
+
+_READERS: dict[Library, Callable[[Any, list[str] | None], Any]] = {
+    "pandas": _pandas,
+    "polars": _polars,
+    "polars-lazy": _lazy,
+    "pyarrow": _pyarrow,
+}

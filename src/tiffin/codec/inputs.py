@@ -107,10 +107,15 @@ class Input:
             return found if name in self.file_fields and self._takes_list(name) else found[0]
         last = found[-1]
         raw = last.data if isinstance(last, Upload) else last
+        field = self.model.model_fields.get(name)
+        wanted = field.annotation if field is not None else None
+        if wanted is bytes and isinstance(last, Upload):
+            return raw
         try:
-            return json.loads(raw)
+            value = json.loads(raw)
         except (ValueError, RecursionError):  # JSON where it can be read as that, else the text itself
             return raw
+        return raw if wanted is str and not isinstance(value, str) else value
 
     def _takes_list(self, name: str) -> bool:
         return is_list(self.model.model_fields[name].annotation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ def _whole(field: FieldInfo) -> Any:
     return Annotated[(field.annotation, *field.metadata)] if field.metadata else field.annotation
 
 
+@functools.cache
 def described(model: type[BaseModel]) -> type[BaseModel]:
     """A subclass of the model that reads arrays and files in its fields.
 

@@ -9,8 +9,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from tiffin.codec.annotations import adapt, content_type_of, item_of
 from tiffin.codec.files import file_answer, image_bytes, is_image
+from tiffin.codec.frames import plain_frame
 from tiffin.codec.io_model import described, has_adapted_fields
 from tiffin.codec.jsontext import dumps, dumps_array, without_nan
+from tiffin.codec.records import kind_of
 from tiffin.codec.tensors import TensorSchema
 from tiffin.errors import PredictError
 
@@ -163,6 +165,10 @@ def with_charset(media_type: str) -> bytes:
 def _fallback(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy scalars and arrays inside an untyped answer
         return value.tolist()
-    if type(value).__module__.startswith("pandas"):
-        return value.to_dict(orient="records") if value.ndim == 2 else value.tolist()
+    if type(value).__name__ in ("DataFrame", "LazyFrame", "Table"):
+        return plain_frame(value)
+    if kind_of(type(value)) == "struct":
+        import msgspec
+
+        return msgspec.to_builtins(value, enc_hook=_fallback)
     raise TypeError(f"a {type(value).__name__} has no JSON form")

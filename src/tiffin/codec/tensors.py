@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic_core import PydanticSerializationUnexpectedValue
+
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
     from pydantic_core import core_schema
@@ -39,6 +41,8 @@ class TensorSchema:
         """An array to nested lists."""
         if info.mode != "json":
             return value
+        if not hasattr(value, "shape"):  # another member of a union
+            raise PydanticSerializationUnexpectedValue("expected an array")
         if self.format == "torch-tensor":
             value = value.detach().cpu().numpy()
         elif self.format == "tf-tensor":
