@@ -118,9 +118,10 @@ def _model(
         message = f"models of the format {describe(format)} are not served by this version of Tiffin"
         hint = f"it loads {', '.join(LOADED)} itself; others are served by a ServingRuntime with a container"
         raise fields.reader.error(format_path, message, hint)
-    if protocol.startswith("grpc"):
-        raise fields.error("protocolVersion", f"gRPC {LATER}", "write protocolVersion: v2 to serve it over HTTP")
-    protocol = protocol or runtime.first_protocol
+    is_grpc = is_loaded and protocol == "grpc-v2"
+    if protocol.startswith("grpc") and not is_grpc:
+        raise fields.error("protocolVersion", f"{protocol} {LATER}", "write protocolVersion: v2")
+    protocol = "v2" if is_grpc else protocol or runtime.first_protocol
     if protocol.startswith("grpc"):
         message = f"its runtime {runtime.name} speaks gRPC only, which {LATER}"
         raise fields.reader.error(format_path, message)
@@ -130,6 +131,7 @@ def _model(
         raise fields.error("name", "the 'name' field is not allowed in standard predictor")
     if is_loaded:
         found = _loaded(fields, format, version, artefacts, credentials, extension, context)
+        found = msgspec.structs.replace(found, grpc=found.grpc or is_grpc)
         if runtime.names_outputs_by_method and isinstance(found.source, ModelSource):
             source = msgspec.structs.replace(found.source, output=found.source.method)
             found = msgspec.structs.replace(found, source=source)
@@ -200,9 +202,23 @@ def _loaded(
     )
     resources = kubernetes.resources(fields)
     fields.ignore(("image", "runtimeVersion"), "has no effect: Tiffin loads the model itself")
-    fields.ignore([name for name in kubernetes.CONTAINER_FIELDS if name != "args"], NO_EFFECT)
+    grpc = _has_grpc_port(fields)
+    read = ("args", "ports") if grpc else ("args",)
+    fields.ignore([name for name in kubernetes.CONTAINER_FIELDS if name not in read], NO_EFFECT)
     secrets = kubernetes.secret_variables(fields)
-    return extension.component("predictor", source, environment, resources, workers=workers, secrets=secrets)
+    found = extension.component("predictor", source, environment, resources, workers=workers, secrets=secrets)
+    return msgspec.structs.replace(found, grpc=grpc)
+
+
+def _has_grpc_port(fields: Fields) -> bool:
+    """Whether a port is named as those are that KServe sends gRPC to; its number is Tiffin's to choose."""
+    ports = fields.value.get("ports")
+    names = [port.get("name") for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
+    if not any(isinstance(name, str) and ("h2c" in name or "grpc" in name) for name in names):
+        return False
+    for port in fields.mappings("ports"):
+        port.accept("name", "containerPort", "protocol", "hostPort", "hostIP")
+    return True
 
 
 def _check_onnx(fields: Fields, uri: str) -> None:

@@ -74,6 +74,7 @@ def component(
         timeout_seconds=written.get("timeout"),
         max_concurrency=written.get("maxConcurrency"),
         retry_reset=written.get("retries"),
+        grpc=written.get("grpc", False),
         resources=_resources(written.get("resources", {})),
         batching=_batching(written["batching"]) if "batching" in written else Batching(),
         environment=written.get("env", {}),

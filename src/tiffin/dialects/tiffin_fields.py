@@ -181,6 +181,7 @@ RUN = {
         Flag(), "Whether a call may be asked again after its replica broke off; saved models only when absent.",
         example=True,
     ),
+    "grpc": Field(Flag(), "Whether it answers gRPC as well as HTTP; not programs in images.", example=True),
     "resources": Field(_RESOURCES, "What one replica asks for.", example={"cpu": 2, "memory": "4Gi"}),
     "env": Field(MapOf(AnyText(), _VARIABLE), "Variables of the environment.", example={"OMP_NUM_THREADS": "1"}),
     "batching": Field(
@@ -193,7 +194,7 @@ RUN = {
         "Where requests and answers go, as CloudEvents.", example="http://logger.example.com",
     ),
 }  # fmt: skip
-_APART = Record({name: field for name, field in RUN.items() if name not in ("modelName", "batching")})
+_APART = Record({name: field for name, field in RUN.items() if name not in ("modelName", "batching", "grpc")})
 _SERVICE = Record(
     _WHERE
     | {

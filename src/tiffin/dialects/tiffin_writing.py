@@ -169,6 +169,8 @@ def _component(component: Component) -> dict[str, Any]:
         found["maxConcurrency"] = component.max_concurrency
     if component.retry_reset is not None:
         found["retries"] = component.retry_reset
+    if component.grpc:
+        found["grpc"] = True
     if resources := _resources(component.resources):
         found["resources"] = resources
     if component.environment:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from tiffin.gateway.clusters import grpc_name
 from tiffin.gateway.router import PoolSample
 from tiffin.kits import http
 
@@ -66,7 +67,23 @@ class Admin:
         if answer is None or answer.status != 200:
             return None
         found = parse_samples(answer.body.decode())
-        return {pool: found.get(pool, PoolSample()) for pool in pools}
+        return {pool: _sum(found.get(pool), found.get(grpc_name(pool))) for pool in pools}
+
+
+def _sum(http: PoolSample | None, grpc: PoolSample | None) -> PoolSample:
+    """The counters of a pool, whatever it was asked by."""
+    if grpc is None or http is None:
+        return http or grpc or PoolSample()
+    latency = dict(http.latency)
+    for bound, count in grpc.latency:
+        latency[bound] = latency.get(bound, 0) + count
+    return PoolSample(
+        active=http.active + grpc.active,
+        waiting=http.waiting + grpc.waiting,
+        calls=http.calls + grpc.calls,
+        failed=http.failed + grpc.failed,
+        latency=tuple(sorted(latency.items())),
+    )
 
 
 def parse_samples(text: str) -> dict[str, PoolSample]:

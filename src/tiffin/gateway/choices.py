@@ -10,11 +10,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tiffin.errors import SpecError
 from tiffin.gateway import filters, regexes
-from tiffin.gateway.clusters import ACTIVATOR, wakes
+from tiffin.gateway.clusters import ACTIVATOR, grpc_name, wakes
 from tiffin.gateway.resources import TYPE, Resource, duration
 from tiffin.gateway.router import AGAIN_HEADER, HOLD_HEADER, POOL_HEADER, Choice, Pool, Share
 from tiffin.spec import Component, Deployment, Match, ModelSource
@@ -55,11 +55,15 @@ class Branch:
 
 @dataclass(frozen=True)
 class _Case:
-    """A kind of call: one that streams and may wait for a replica, that has no cookie yet, of unknown size."""
+    """A kind of call: one that streams and may wait for a replica, that has no cookie yet, of unknown size; one of
+    gRPC, and then maybe one that goes on for as long as it likes.
+    """
 
     streams: bool
     new: bool
     unmeasured: bool
+    grpc: bool = False
+    endless: bool = False
 
 
 def branches(to: Destination) -> list[Branch]:
@@ -70,6 +74,20 @@ def branches(to: Destination) -> list[Branch]:
         for case in _cases(to, parts):
             match = _merged(_condition(choice.matches), _case_condition(to, case))
             found.append(Branch(match, _rest(to, parts, case)))
+    return found
+
+
+def grpc_branches(to: Destination, *, endless: bool = False) -> list[Branch]:
+    """The branches for calls of gRPC, which only pools that answer it get; none where no pool does."""
+    speak = {name for name, pool in to.pools.items() if pool.component.grpc}
+    found = []
+    for choice in to.choices:
+        parts = split([share for share in choice.shares if share.pool in speak])
+        for case in _cases(to, parts) if parts else ():
+            if not case.streams and not case.unmeasured:
+                case = replace(case, grpc=True, endless=endless)
+                match = _merged(_condition(choice.matches), _case_condition(to, case))
+                found.append(Branch(match, _rest(to, parts, case)))
     return found
 
 
@@ -228,13 +246,19 @@ def _action(to: Destination, parts: Sequence[tuple[str, int]], case: _Case) -> R
     idle = max(seconds, DEFAULT_TIMEOUT_SECONDS) + (filters.HOLD_SECONDS if held else 0)
     action: Resource = {
         # The replica's own time-out answers in the style of its protocol; this one is for a replica that hangs.
-        "timeout": duration(seconds + MARGIN_SECONDS + (filters.HOLD_SECONDS if case.streams else 0)),
+        "timeout": duration(
+            0 if case.endless else seconds + MARGIN_SECONDS + (filters.HOLD_SECONDS if case.streams else 0)
+        ),
         "idle_timeout": duration(idle + MARGIN_SECONDS),
         "retry_policy": retry_policy(components, again=_waking(to, parts)),
     }
     if to.deployment.traffic.sticky and len(parts) > 1:
         action["hash_policy"] = [_hash(to, case)]
-    mirrors = [_mirror(share) for share in to.mirrors if share.weight > 0]
+    mirrors = [
+        _mirror(share, case)
+        for share in to.mirrors
+        if share.weight > 0 and (not case.grpc or to.pools[share.pool].component.grpc)
+    ]
     if mirrors and not case.streams:
         action["request_mirror_policies"] = mirrors
     return action
@@ -309,6 +333,8 @@ def _weighted(to: Destination, pool: str, weight: int, case: _Case) -> Resource:
 
 
 def _cluster(to: Destination, pool: str, case: _Case) -> str:
+    if case.grpc:
+        return grpc_name(pool)
     return ACTIVATOR if case.streams and _is_held(to, pool) else pool
 
 
@@ -328,10 +354,10 @@ def _waking(to: Destination, parts: Sequence[tuple[str, int]]) -> bool:
     return any(wakes(to.pools[pool], to.activator) for pool, _ in parts)
 
 
-def _mirror(share: Share) -> Resource:
+def _mirror(share: Share, case: _Case) -> Resource:
     part = {"numerator": min(1_000_000, round(share.weight * 10_000)), "denominator": "MILLION"}
     return {
-        "cluster": share.pool,
+        "cluster": grpc_name(share.pool) if case.grpc else share.pool,
         "runtime_fraction": {"default_value": part},
         # The shadow is to see the same host name.
         "disable_shadow_host_suffix_append": True,

@@ -48,6 +48,37 @@ def cluster(pool: Pool, activator: str = "") -> Resource:
     }
 
 
+def grpc_name(pool: str) -> str:
+    """The cluster of a pool's replicas where they answer gRPC."""
+    return f"{pool}/grpc"
+
+
+def grpc_cluster(pool: Pool) -> Resource:
+    """The same replicas over HTTP/2. The activator is none of them: it speaks HTTP/1.1."""
+    made = cluster(pool)
+    options = {**made["typed_extension_protocol_options"][PROTOCOL_OPTIONS]}
+    options["explicit_http_config"] = {"http2_protocol_options": {}}
+    (check,) = made["health_checks"]
+    asked = {"grpc_health_check": {"authority": "tiffin"}}
+    return {
+        **made,
+        "name": grpc_name(pool.name),
+        "typed_extension_protocol_options": {PROTOCOL_OPTIONS: options},
+        "health_checks": [{**{k: v for k, v in check.items() if not k.endswith("_health_check")}, **asked}],
+    }
+
+
+def grpc_endpoints(pool: Pool) -> Resource:
+    """Where the replicas of a pool answer gRPC."""
+    return {
+        "@type": TYPE + "envoy.config.endpoint.v3.ClusterLoadAssignment",
+        "cluster_name": grpc_name(pool.name),
+        "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address(at)}} for at in pool.grpc]}]
+        if pool.grpc
+        else [],
+    }
+
+
 def activator_cluster(socket: str) -> Resource:
     """Where calls wait for a replica; it is asked whether a held call may go on, and given streaming calls."""
     return {

@@ -28,6 +28,7 @@ class Pool:
         name: Unique, as ``Revision.pool`` gives it.
         component: Time-outs, retries and limits come from it.
         endpoints: Unix socket paths (they start with ``/``) or ``host:port`` of ready replicas.
+        grpc: Where these answer gRPC, if the component does.
         held: Requests wait until the activator lets them go, since no replica may be ready.
     """
 
@@ -35,6 +36,7 @@ class Pool:
     component: Component
     endpoints: Sequence[str] = ()
     held: bool = False
+    grpc: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

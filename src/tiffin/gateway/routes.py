@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import msgspec
 
 from tiffin.errors import SpecError
-from tiffin.gateway import clusters, filters
+from tiffin.gateway import clusters, filters, grpc
 from tiffin.gateway.choices import DEFAULT_MOST_BYTES, Branch, Destination, branches
 from tiffin.gateway.resources import TYPE, Resource, Resources
 from tiffin.gateway.router import AGAIN_HEADER, HOLD_HEADER, POOL_HEADER, Choice, Routed, Share, Snapshot
@@ -43,13 +43,18 @@ def render(snapshot: Snapshot) -> Resources:
     _check_keys([routed.deployment for routed in snapshot.routed])
     targets = _targets(snapshot)
     pools = [pool for routed in snapshot.routed for pool in routed.pools]
+    speaking = [pool for pool in pools if pool.component.grpc]
     told = [clusters.cluster(pool, snapshot.activator) for pool in pools]
+    told += [clusters.grpc_cluster(pool) for pool in speaking]
     if snapshot.activator:
         told.append(clusters.activator_cluster(snapshot.activator))
     issuers = [jwt for routed in snapshot.routed if (jwt := routed.deployment.traffic.jwt) is not None]
     return Resources(
         clusters=tuple(told),
-        endpoints=tuple(clusters.endpoints(pool, snapshot.activator) for pool in pools),
+        endpoints=(
+            *(clusters.endpoints(pool, snapshot.activator) for pool in pools),
+            *(clusters.grpc_endpoints(pool) for pool in speaking),
+        ),
         routes=_route_configuration(targets),
         tokens=filters.token_checks(issuers),
     )
@@ -147,11 +152,13 @@ def _route_configuration(targets: Sequence[_Target]) -> Resource:
     for target in sorted(targets, key=lambda target: _specificity(target.route)):
         for host in target.route.hosts or ("*",):
             by_host.setdefault(host, []).append(target)
+    entries = [t.to for t in targets if not (t.route.hosts or t.route.component or t.route.variant)]
+    named = grpc.of_metadata(entries)
     return {
         "@type": TYPE + "envoy.config.route.v3.RouteConfiguration",
         "name": ROUTES_NAME,
         "ignore_port_in_host_matching": True,
-        "virtual_hosts": [_virtual_host(host, own, by_host["*"]) for host, own in sorted(by_host.items())],
+        "virtual_hosts": [_virtual_host(host, own, by_host["*"], named) for host, own in sorted(by_host.items())],
         # The first one is of no use to a replica, which finds equal request heads faster than different ones;
         # the others are the gateway's own to set, which a route does after they were taken out here.
         "request_headers_to_remove": ["x-envoy-external-address", POOL_HEADER, HOLD_HEADER],
@@ -160,18 +167,30 @@ def _route_configuration(targets: Sequence[_Target]) -> Resource:
     }
 
 
-def _virtual_host(host: str, own: Sequence[_Target], common: Sequence[_Target]) -> Resource:
-    """A host's own routes come first; the addresses that any host has are reachable under it as well."""
+def _virtual_host(
+    host: str, own: Sequence[_Target], common: Sequence[_Target], named: Sequence[Resource]
+) -> Resource:
+    """A host's own routes come first; the addresses that any host has are reachable under it as well.
+
+    ``named`` are the routes of gRPC's calls that say their deployment in other ways than by host.
+    """
     takes_all = any(target.route.path == "/" and not target.route.exact for target in own)
     reachable = list(own) if takes_all or host == "*" else [*own, *common]
     # One route refuses what is too large for all of them; those that take less have one of their own.
     most = max((target.to.most_bytes for target in reachable), default=DEFAULT_MOST_BYTES)
     routes = [
         _too_large({"prefix": "/"}, most),
+        *(route for target in own if _takes_grpc(target) for route in grpc.of_host(target.to)),
+        *(() if takes_all and host != "*" else named),
         *(route for target in reachable for route in _routes(target, most)),
         *([] if takes_all else [_not_found()]),
     ]
     return {"name": host, "domains": [host], "routes": routes}
+
+
+def _takes_grpc(target: _Target) -> bool:
+    """Whether the target's hosts are its own, so that all calls of gRPC to them are."""
+    return bool(target.route.hosts) and target.route.path == "/" and not target.route.exact
 
 
 def _specificity(route: Route) -> tuple[int, bool, str]:

@@ -22,7 +22,7 @@ from tiffin.errors import TiffinError
 from tiffin.gateway import checks
 from tiffin.kits import threads
 from tiffin.kits.paths import DataDirectory
-from tiffin.local import preparing
+from tiffin.local import grpc_sockets, preparing
 from tiffin.local.store import Problematic, Resource, Store, Stored
 from tiffin.plan.objects import Source
 from tiffin.spec import Deployment, SpecWarning
@@ -69,6 +69,7 @@ async def read(
         found = [(preparing.trusted(deployment), document) for deployment, document in found]
     if separate:
         found = [(preparing.separated(deployment), document) for deployment, document in found]
+    found = [(grpc_sockets.possible(deployment), document) for deployment, document in found]
     for deployment, _ in found:
         await asyncio.to_thread(checks.check, deployment)
     described = await asyncio.gather(*(preparing.described(deployment, data, domain) for deployment, _ in found))

@@ -26,6 +26,7 @@ from tiffin.local import liveness
 from tiffin.local.addresses import Example, example_of
 from tiffin.local.defects import fault, is_unexpected
 from tiffin.local.faults import FAILURES, problem_of
+from tiffin.local.grpc_sockets import grpc_sockets
 from tiffin.local.limits import OOM_KILLED
 from tiffin.local.lives import Lives
 from tiffin.local.seams import Launcher, Order, Running
@@ -401,6 +402,9 @@ class Replica:
             component=self.component,
             path=str(self._setting.artefact),
             listen=Listen(unix=self.endpoint if "/" in self.endpoint else ""),
+            grpc=Listen(unix=grpc_sockets(self.component, self.endpoint)[0])
+            if self.component.grpc and self.endpoint.startswith("/")
+            else None,
             variant=revision.variant,
             recording=self._setting.recording,
             dependencies=dict(self._setting.dependencies),

@@ -16,6 +16,7 @@ from tiffin.dialects import routes
 from tiffin.errors import ProcessError, SpecError
 from tiffin.gateway.router import Choice, Pool, Routed, Router, Share, Snapshot
 from tiffin.local.defects import fault
+from tiffin.local.grpc_sockets import grpc_sockets
 from tiffin.local.refusals import OF_THE_MACHINE, Refusal, Refusals, asked, snapshot
 from tiffin.local.settling import together
 from tiffin.plan.revision import Revision
@@ -75,7 +76,9 @@ def routed(
 
 def _pool(revision: Revision, part: Component, endpoints: Endpoints, held: frozenset[tuple[int, str]]) -> Pool:
     place = (revision.number, part.name)
-    return Pool(revision.pool(part.name), part, tuple(endpoints.get(place, ())), held=place in held)
+    ready = tuple(endpoints.get(place, ()))
+    grpc = tuple(socket for endpoint in ready for socket in grpc_sockets(part, endpoint))
+    return Pool(revision.pool(part.name), part, ready, held=place in held, grpc=grpc)
 
 
 def _inside(

@@ -156,6 +156,8 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     max_concurrency: int | None = None
     retry_reset: bool | None = None
     """Whether a call may be asked again after its replica broke off; ``None``: for saved models only."""
+    grpc: bool = False
+    """Whether it answers gRPC as well as HTTP."""
     resources: Resources = Resources()
     batching: Batching = Batching()
     environment: dict[str, str] = {}

@@ -140,13 +140,30 @@ def test_the_protocol_is_the_one_kserve_would_choose(predictor, protocol):
             "protocolVersion",
             "invalid protocol v3. Must be one of [v1, v2, grpc-v1, grpc-v2]",
         ),
-        ({"format": "onnx", "protocolVersion": "grpc-v2"}, "protocolVersion", "gRPC belongs to a later version"),
+        (
+            {"format": "tensorflow", "protocolVersion": "grpc-v1"},
+            "modelFormat.name",
+            'models of the format "tensorflow" are not served',
+        ),
     ],
 )
 def test_a_runtime_that_kserve_would_not_find_is_refused_with_its_words(fields, at, message):
     error = refusal(isvc(model(**fields)))
     assert message in error.message
     assert error.at == f"spec.predictor.model.{at}"
+
+
+def test_grpc_is_answered_where_the_protocol_or_the_name_of_a_port_asks_for_it():
+    asked = one(isvc(model("onnx", protocolVersion="grpc-v2")))
+    assert (asked.components[0].grpc, asked.protocol) == (True, "open-inference")
+    for name in ("h2c", "grpc", "grpc-port"):
+        ports = [{"name": name, "containerPort": 9000, "protocol": "TCP"}]
+        found = one(isvc(model(ports=ports)))
+        assert found.components[0].grpc
+        assert not [warning for warning in found.warnings if "ports" in warning.path]
+    plain = one(isvc(model(ports=[{"name": "http1", "containerPort": 8080}])))
+    assert not plain.components[0].grpc
+    assert [warning.path for warning in plain.warnings] == ["spec.predictor.model.ports"]
 
 
 def test_a_version_that_only_mlserver_lists_needs_its_protocol():
@@ -316,12 +333,6 @@ def test_an_older_form_of_another_format_is_refused_at_its_field(format):
             {},
             "spec.predictor.model.storageUri",
             "pvc:// belongs to a later version",
-        ),
-        (
-            model(storageUri="oci://r/m"),
-            {},
-            "spec.predictor.model.storageUri",
-            "oci:// belongs to a later version",
         ),
         (
             model(storageUri="ftp://h/m"),
