@@ -54,7 +54,22 @@ _HOMES = {
     "exceptions": "tiffin.exceptions:",
     "images": "tiffin.images:",
     "testing": "tiffin.testing:",
-}
+    "models": "tiffin.models:",
+    "Model": "tiffin.service.models",
+    "Tag": "tiffin.store.tags",
+    "Bento": "tiffin.bundle.api",
+    "bentos": "tiffin.bundle.api:",
+    "build": "tiffin.bundle.api",
+    "delete": "tiffin.bundle.api",
+    "export_bento": "tiffin.bundle.api",
+    "get": "tiffin.bundle.api",
+    "import_bento": "tiffin.bundle.api",
+    "list": "tiffin.bundle.api",
+    **dict.fromkeys(
+        ("catboost", "keras", "lightgbm", "mlflow", "onnx", "picklable_model", "pytorch", "sklearn", "tensorflow",
+         "torchscript", "transformers", "xgboost"), "tiffin.service.frameworks",
+    ),
+}  # fmt: skip
 
 __all__ = [
     "Context",

@@ -17,12 +17,12 @@ from tiffin.bundle.recipe import Around, around, python_version
 from tiffin.errors import BundleError
 from tiffin.kits.names import snake_case
 from tiffin.kits.paths import DataDirectory
+from tiffin.service import arguments
 from tiffin.spec import ServiceDescription, SpecWarning
 from tiffin.store.files import record, sha256_of
 
 DATA_LABELS = ("training-data", "training_data")
-ARGUMENTS = "TIFFIN_ARGUMENTS"
-"""The variable with a service's own arguments, as JSON."""
+ARGUMENTS = arguments.VARIABLES[0]
 
 _HONOURED = frozenset(
     {"docker.distro", "docker.python_version", "docker.system_packages", "docker.setup_script",
@@ -87,7 +87,7 @@ def prepare(directory: Path, wish: Wish, data: DataDirectory, *, say: Callable[[
     bill = sbom.document(
         name=made.manifest.target, builder=origin.builder, python=python, packages=packages, models=models
     )
-    arguments = {**(made.config.args if made.config else {}), **wish.arguments}
+    given = {**(made.config.args if made.config else {}), **wish.arguments}
     text = _text(made, described)
     manifest = msgspec.structs.replace(
         made.manifest,
@@ -96,14 +96,14 @@ def prepare(directory: Path, wish: Wish, data: DataDirectory, *, say: Callable[[
         python=python,
         requirements=found.requirements,
         labels=labels,
-        environment=_environment(made, described, found, arguments),
+        environment=_environment(made, described, found, given),
         recipe=recipe,
         models=models or msgspec.UNSET,
         schema=described.schema if described else msgspec.UNSET,
         provenance=origin,
         sbom=hashlib.sha256(bill).hexdigest(),
         description=text or msgspec.UNSET,
-        options=arguments or msgspec.UNSET,
+        options=given or msgspec.UNSET,
     )
     return msgspec.structs.replace(
         made,
@@ -120,9 +120,9 @@ def _described(made: Plan, wish: Wish, say: Callable[[str], None] | None) -> Ser
     if say is not None:
         say(f"importing {made.manifest.target} in a process of its own")
     environment = dict(made.manifest.environment)
-    arguments = {**(made.config.args if made.config else {}), **wish.arguments}
-    if arguments:
-        environment[ARGUMENTS] = _json(arguments)
+    given = {**(made.config.args if made.config else {}), **wish.arguments}
+    if given:
+        environment[ARGUMENTS] = _json(given)
     if made.config is not None and made.config.python.is_src_layout:
         before = os.environ.get("PYTHONPATH", "")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(made.root / "src"), before)))
@@ -158,12 +158,12 @@ def _locked(
         platform=platform,
         arguments=found.arguments,
     )
-    lock = locking.lock(wanted, data.cache / "locks", root=root, say=say)
+    lock = locking.lock(wanted, data.cache / "requirements", root=root, say=say)
     return msgspec.structs.replace(found.recipe, locked=lock, platform=platform if lock else "")
 
 
 def _environment(
-    made: Plan, described: ServiceDescription | None, found: Around, arguments: Mapping[str, Any]
+    made: Plan, described: ServiceDescription | None, found: Around, given: Mapping[str, Any]
 ) -> dict[str, str]:
     """Variables: the decorator's, then files', then the build file's; the later one counts."""
     own = {
@@ -172,7 +172,7 @@ def _environment(
         if v.value is not None and v.stage != "build"
     }
     environment = {**own, **found.environment, **made.manifest.environment}
-    return environment | ({ARGUMENTS: _json(arguments)} if arguments else {})
+    return environment | ({ARGUMENTS: _json(given)} if given else {})
 
 
 def _inputs(made: Plan, found: Around) -> dict[str, str]:

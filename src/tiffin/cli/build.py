@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -73,6 +73,7 @@ def build(
     """
     from tiffin.bundle import BundleStore, building
     from tiffin.kits import paths
+    from tiffin.service import arguments
 
     directory, named = _context(context)
     wanted = _reference(tag, name, version)
@@ -83,8 +84,8 @@ def build(
         target=target or named,
         kind=None if kind == "auto" else kind,
         bentofile=bentofile,
-        labels=_pairs(label or (), "--label"),
-        arguments={**_arguments(arg_file), **_pairs(arg or (), "--arg")},
+        labels=pairs(label or (), "--label"),
+        arguments=arguments.parse(arg or [], str(arg_file) if arg_file else None),
         data=training_data,
         platform=platform,
         is_importing=not no_import,
@@ -133,7 +134,8 @@ def _named(made: Plan, wanted: Reference | None, name: str, version: str) -> Ref
     return Reference(made.name, version) if version and not name else wanted
 
 
-def _pairs(texts: list[str] | tuple[str, ...], option: str) -> dict[str, str]:
+def pairs(texts: list[str] | tuple[str, ...], option: str) -> dict[str, str]:
+    """``KEY=VALUE`` words as a mapping; raises SpecError for another one."""
     from tiffin.errors import SpecError
 
     found = {}
@@ -143,22 +145,6 @@ def _pairs(texts: list[str] | tuple[str, ...], option: str) -> dict[str, str]:
             raise SpecError(f"expected {option} KEY=VALUE, found {text!r}")
         found[key.strip()] = value
     return found
-
-
-def _arguments(file: Path | None) -> dict[str, Any]:
-    from tiffin.errors import SpecError
-
-    if file is None:
-        return {}
-    import yaml
-
-    try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SpecError(f"cannot read the arguments: {error}", place=str(file)) from error
-    if not isinstance(found, dict):
-        raise SpecError("expected a mapping of arguments", place=str(file))
-    return {str(key): value for key, value in found.items()}
 
 
 def _size(text: str) -> int:

@@ -26,6 +26,7 @@ def delete(
     ignore_missing: Annotated[
         bool, typer.Option("--ignore-not-found", help="What is not there is no error.")
     ] = False,
+    yes: bundles.Yes = False,
     wait: Annotated[bool, typer.Option("--wait", help="Return when they are gone from the list.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -36,11 +37,11 @@ def delete(
     """
     if bool(words) == bool(files):
         raise SpecError("expected names or -f FILE", hint="`tiffin get` lists what there is")
-    wanted = names.asked(words or ())
+    wanted = names.asked(bundles.split(words or []))
     if wanted.kind == "bundles":
         if not wanted.names:
             raise SpecError("expected the tag of a bundle", hint="`tiffin list` lists them")
-        bundles.remove(list(wanted.names), as_json=as_json)
+        bundles.remove(list(wanted.names), as_json=as_json, yes=yes)
         return
     if wanted.kind != "deployments":
         raise SpecError(f"expected deployments or bundles to delete, found {wanted.kind}")

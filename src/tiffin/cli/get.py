@@ -31,13 +31,13 @@ def get(
 
     `tiffin get` lists the deployments of a namespace, `tiffin get NAME` shows one, `tiffin get replicas NAME` its
     replicas. `-o yaml` prints an object as the system its file was written for shows it: an InferenceService with
-    KServe's status. What has a `:` is the tag of a bundle.
+    KServe's status. What has a `:` is the tag of a bundle, which takes `-o json`, `yaml` or `path`.
     """
     wanted = names.asked(words or ())
-    form = showing.form(output_format, as_json)
     if wanted.kind == "bundles":
-        _bundles(wanted, form)
+        _bundles(wanted, output_format, as_json)
         return
+    form = showing.form(output_format, as_json)
     client = connect()
     where = None if all_namespaces else (namespace or "default")
     if watch:
@@ -58,17 +58,14 @@ def get(
         if wanted.named_kind or not wanted.names or not bundles.is_there(wanted.names[0]):
             raise
         output.say(f"{wanted.names[0]} is no deployment ({error}); this is the bundle of that name:\n")
-        _bundles(wanted, form)
+        _bundles(wanted, output_format, as_json)
 
 
-def _bundles(wanted: names.Asked, form: str) -> None:
-    as_json = form == "json"
-    if form not in ("", "json"):
-        raise SpecError(f"expected -o json for a bundle, found {form!r}")
+def _bundles(wanted: names.Asked, output_format: str, as_json: bool) -> None:
     if not wanted.names:
-        bundles.list_bundles(as_json=as_json)
+        bundles.list_bundles("", output_format, as_json)
     for tag in wanted.names:
-        bundles.show(tag, as_json=as_json)
+        bundles.show(tag, bundles.form(output_format, as_json))
 
 
 def _deployments(client: Client, wanted: names.Asked, where: str | None, form: str, namespace: str) -> None:

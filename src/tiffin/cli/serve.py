@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from tiffin.cli import output
+from tiffin.cli import output, stored
 from tiffin.errors import SpecError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def serve(
 
     if quiet:
         os.environ["TIFFIN_LOG_LEVEL"] = "WARNING"
-    found = targets.resolve(target, working_dir.resolve())
+    found = stored.target_of(target, working_dir.resolve()) or targets.resolve(target, working_dir.resolve())
     path = found.path or _fetch(found.address, working_dir)
     source = _with_options(found.source, method=method, model_format=model_format, trust=trust)
     spec = ReplicaSpec(

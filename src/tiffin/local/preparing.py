@@ -240,11 +240,11 @@ def _directory(source: ClassSource | ServiceSource) -> Path | None:
 def _from_bundle(
     component: Component, source: ClassSource | ServiceSource, data: DataDirectory
 ) -> tuple[Component, Path]:
-    from tiffin.bundle.store import BundleStore
+    from tiffin.bundle import bentos
 
     tag = source.artefact.uri
     try:
-        bundle = BundleStore(data.bundles).get(tag)
+        bundle = bentos.get(tag, data)
     except BundleError as error:
         if isinstance(source, ClassSource) and source.image:
             if (program := _in_engine(component, source)) is not None:

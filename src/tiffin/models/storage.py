@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.errors import StorageError
+from tiffin.errors import ModelError, StorageError
 from tiffin.kits import processes
 from tiffin.kits.files import write_atomic
 from tiffin.models import archives, remotes
@@ -62,7 +62,8 @@ def fetch(
 
     Args:
         uri: a path (relative ones start from ``base``), ``file://``, ``https://``, ``s3://``, ``gs://``, ``hf://``,
-            or another scheme fsspec knows. Archives are unpacked.
+            ``model://name:version`` of the model store beside the cache, or another scheme fsspec knows. Archives
+            are unpacked.
         base: an absolute directory.
         cache: where downloads are kept; made when needed. Local files are used in place.
         progress: called as bytes arrive, from a thread of the downloader's.
@@ -78,6 +79,9 @@ def fetch(
     with remotes.told(uri):
         if scheme in ("", "file"):
             return _local(uri, _local_path(uri, base), cache)
+        if scheme == "model":
+            return _stored(uri, cache.parent / "models")
+        environment = {**os.environ, **(credentials or {})}
         with _locked(cache, uri):
             return _remote(uri, cache, progress or _quiet, {**os.environ, **(credentials or {})})
 
@@ -108,6 +112,24 @@ def copied(path: Path, beside: Sequence[Path], *, cache: Path) -> tuple[Path, li
         *(kept / "content" / one for one in inside),
         *(kept / "beside" / str(number) / one.name for number, one in enumerate(outside)),
     ]
+
+
+def _stored(uri: str, root: Path) -> Path:
+    """The files of a stored model, compared with its manifest first; of BentoML's store, as they are."""
+    from tiffin.store import bentoml
+    from tiffin.store.models import ModelStore
+
+    name = uri.partition("://")[2].strip("/")
+    try:
+        path = ModelStore(root).get(name).path
+    except ModelError as error:
+        found = bentoml.find("models", name)
+        if found is None or not error.message.startswith("there is no model"):
+            raise
+        path = found.path
+    # What frameworks' save_model wrote is one file of this name; its author's other objects lie beside it.
+    saved = [file for file in path.glob("saved_model.*") if file.is_file()]
+    return saved[0] if len(saved) == 1 else path
 
 
 def _quiet(progress: Progress) -> None:

@@ -23,6 +23,7 @@ from tiffin.codec.inputs import Arguments
 from tiffin.errors import ServiceError, TiffinError, TooManyCalls
 from tiffin.protocol import named_json
 from tiffin.protocol.reply import Reply
+from tiffin.runtime import bundled_models
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.facets import facets_of
 from tiffin.runtime.metrics import Metrics
@@ -88,6 +89,7 @@ class ServiceApplication:
 
     def load(self) -> None:
         """Run the deployment hooks and make the instance, and those of the services it depends on."""
+        bundled_models.pin(Path(self._spec.path))
         for name in graph.wait(self.service, DEPENDENCY_SECONDS):
             log.warning("%s, which %s depends on, is not ready yet", name, self.service.name)
         for warning in self.service.warnings:

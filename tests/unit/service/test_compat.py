@@ -5,8 +5,7 @@ from http import HTTPStatus
 
 import pytest
 
-from tiffin.errors import ServiceError
-from tiffin.service import exceptions, models
+from tiffin.service import exceptions
 from tiffin.service.compat import adapt
 from tiffin.service.compat.module import install
 from tiffin.service.exceptions import BentoMLException, status_of
@@ -140,53 +139,3 @@ def test_an_exception_of_the_real_bentoml_counts():
         "BentoMLException", (Exception,), {"__module__": "bentoml.exceptions", "error_code": HTTPStatus.GONE}
     )
     assert status_of(type("Mine", (real,), {})("x")) == 410
-
-
-# The store
-
-
-@pytest.fixture
-def store(tmp_path, monkeypatch):
-    directory = tmp_path / "models" / "iris" / "abc"
-    directory.mkdir(parents=True)
-    (directory / "model.yaml").write_text("name: iris")
-    (directory.parent / "latest").write_text("abc\n")
-    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
-    return directory
-
-
-@pytest.mark.parametrize("tag", ["iris", "iris:latest", "iris:abc", "Iris:ABC"])
-def test_a_stored_model_is_found(store, tag):
-    found = models.get(tag)
-    assert found.tag == "iris:abc"
-    assert found.path == str(store)
-    assert found.path_of("x.pkl") == str(store / "x.pkl")
-
-
-@pytest.mark.parametrize("tag", ["", "rose", "iris:nothere", "../iris", "iris:../abc", "..:."])
-def test_a_model_the_store_does_not_have_is_an_error(store, tag):
-    with pytest.raises(ServiceError):
-        models.get(tag)
-
-
-def test_a_reference_is_resolved_on_an_instance(store):
-    class Uses:
-        model = models.BentoModel("iris")
-        hub = models.HuggingFaceModel("org/name")
-
-    assert isinstance(Uses.model, models.BentoModel)
-    assert Uses().model.path == str(store)
-    with pytest.raises(ServiceError, match="org/name"):
-        Uses().hub  # noqa: B018
-
-
-def test_the_store_is_listed_and_never_written(store):
-    assert [model.tag for model in models.list()] == ["iris:abc"]
-    with pytest.raises(ServiceError, match=r"bentoml\.models\.create"):
-        models.create("x")
-
-
-def test_a_stored_estimator_is_loaded(store):
-    joblib = pytest.importorskip("joblib")
-    joblib.dump({"a": 1}, store / "saved_model.pkl")
-    assert models.load_sklearn("iris") == {"a": 1}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from importlib.machinery import ModuleSpec
+from operator import attrgetter
 from types import ModuleType
 from typing import Any
 
@@ -36,7 +37,12 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "IODescriptor": ("tiffin.codec.io_model", "IODescriptor"),
         "Field": ("pydantic", "Field"),
         "load": ("tiffin.service.loading", "load"),
-        "Model": ("tiffin.service.models", "StoredModel"),
+        "Model": ("tiffin.service.models", "Model"),
+        **{
+            name: ("tiffin.bundle.api", name)
+            for name in ("Bento", "build", "delete", "export_bento", "get", "import_bento", "list")
+        },
+        "Tag": ("tiffin.store.tags", "Tag"),
     },
     "bentoml.validators": {
         name: ("tiffin.service.validators", name)
@@ -53,10 +59,17 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
     "bentoml.exceptions": {"*": ("tiffin.service.exceptions", "")},
     "bentoml.images": {"Image": ("tiffin.service.images", "Image")},
     "bentoml.models": {"*": ("tiffin.service.models", "")},
-    "bentoml.sklearn": {
-        "get": ("tiffin.service.models", "get"),
-        "load_model": ("tiffin.service.models", "load_sklearn"),
+    **{
+        f"bentoml.{framework}": {
+            name: ("tiffin.service.frameworks", f"{framework}.{name}")
+            for name in ("get", "load_model", "save_model")
+        }
+        for framework in (
+            *("catboost", "keras", "lightgbm", "mlflow", "onnx", "picklable_model", "pytorch", "sklearn"),
+            *("tensorflow", "torchscript", "transformers", "xgboost"),
+        )
     },
+    "bentoml.bentos": {"*": ("tiffin.bundle.api", "")},
 }
 
 
@@ -73,7 +86,7 @@ class _Provided(ModuleType):
         table = _NAMES[whole]
         if name in table:
             home, attribute = table[name]
-            return getattr(import_module(home), attribute)
+            return attrgetter(attribute)(import_module(home))
         if "*" in table and not name.startswith("_"):
             module = import_module(table["*"][0])
             if hasattr(module, name):
@@ -85,8 +98,6 @@ class _Provided(ModuleType):
                 return import_module(f"{NAME}.{name}")
             if name in absent.NAMES:
                 return absent.Absent(f"{NAME}.{name}", getattr(absent, name)._instead)
-        elif whole == "bentoml.sklearn" and name == "save_model":
-            return absent.Absent("bentoml.sklearn.save_model", "save the model with joblib, or install bentoml")
         raise AttributeError(f"Tiffin's {whole} has no attribute {name!r}")
 
 
