@@ -39,7 +39,7 @@ from tiffin.plan.difference import diff
 from tiffin.plan.objects import Applied, Object, ReplicaUse, ResourceListing, Source, Watched
 from tiffin.plan.revision import Revision
 from tiffin.plan.state import DeploymentStatus, Event, Problem
-from tiffin.spec import Component, ContainerSource, Deployment, SpecWarning
+from tiffin.spec import Component, ContainerSource, Deployment, ServiceSource, SpecWarning
 
 TELL_SECONDS = 0.03
 """Changes that come together are told together."""
@@ -420,6 +420,8 @@ class Controller:
         if component.calls:
             own = base.removeprefix("http://")
             environment["PREDICTOR_HOST"] = own + called_at(deployment, revision, component.calls)
+        if isinstance(component.source, ServiceSource):
+            environment["TIFFIN_GATEWAY"] = base
         spool = None
         if self.judge is not None and deployment is not None:
             spool = self.judge.spool(deployment, revision, component)

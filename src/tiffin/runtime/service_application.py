@@ -154,6 +154,7 @@ class ServiceApplication:
             task.cancel()
         await self._hooks("shutdown")
         context.set_current_service(None)
+        await graph.close(self.service)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 

@@ -34,19 +34,20 @@ class Place:
     port: int = 0
     path: str = ""
     authority: str = "localhost"
+    is_tls: bool = False
 
     @classmethod
     def read(cls, address: str) -> Place:
-        """From ``http://host[:port][/path]`` or ``unix:/path/of.sock``; raises ServiceError."""
+        """From ``http(s)://host[:port][/path]`` or ``unix:/path/of.sock``; raises ServiceError."""
         if address.startswith("unix:/"):
             return cls(unix=address.removeprefix("unix:"))
         try:
             parts = urlsplit(address)
-            port = parts.port or 80
+            port = parts.port or (443 if parts.scheme == "https" else 80)
         except ValueError:
             parts, port = urlsplit(""), 0
         if (
-            parts.scheme != "http"
+            parts.scheme not in ("http", "https")
             or not parts.hostname
             or parts.query
             or parts.fragment
@@ -55,9 +56,14 @@ class Place:
         ):
             raise ServiceError(
                 f"expected http://host:port/path as the address of a service, found {address!r}",
-                hint="TLS is the business of a proxy beside it" if parts.scheme == "https" else None,
             )
-        return cls(host=parts.hostname, port=port, path=parts.path.rstrip("/"), authority=parts.netloc)
+        return cls(
+            host=parts.hostname,
+            port=port,
+            path=parts.path.rstrip("/"),
+            authority=parts.netloc,
+            is_tls=parts.scheme == "https",
+        )
 
 
 class Stale(Exception):

@@ -177,7 +177,9 @@ class Asynchronous:
                     if self._place.unix:
                         _, wire = await loop.create_unix_connection(_Wire, self._place.unix)
                     else:
-                        _, wire = await loop.create_connection(_Wire, self._place.host, self._place.port)
+                        _, wire = await loop.create_connection(
+                            _Wire, self._place.host, self._place.port, ssl=self._place.is_tls or None
+                        )
                 return wire
             except (ConnectionRefusedError, FileNotFoundError):
                 if time.monotonic() + pause >= until:

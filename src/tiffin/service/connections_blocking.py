@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
+import ssl
 import threading
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 
 from tiffin.codec.framing import Part
@@ -40,6 +43,13 @@ class _Socket:
         else:
             self.socket = socket.create_connection((place.host, place.port), timeout=left_until(deadline))
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if place.is_tls:
+                plain = self.socket
+                try:
+                    self.socket = ssl.create_default_context().wrap_socket(plain, server_hostname=place.host)
+                except BaseException:
+                    plain.close()
+                    raise
         self.is_reused = False
         self.idle_since = 0.0
 
@@ -47,16 +57,15 @@ class _Socket:
         """Whether an idle one still stands, as far as can be told."""
         if time.monotonic() - self.idle_since > IDLE_SECONDS:
             return False
-        try:
-            self.socket.settimeout(0)
-            self.socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False  # its end, or bytes that nobody asked for
+        poll = select.poll()
+        poll.register(self.socket, select.POLLIN)
+        return not poll.poll(0)  # what would be there is its end, or bytes that nobody asked for
 
     def send(self, parts: Sequence[Part], deadline: float) -> None:
+        if isinstance(self.socket, ssl.SSLSocket):
+            self.socket.settimeout(left_until(deadline))
+            self.socket.sendall(b"".join(parts))
+            return
         left = [memoryview(part) for part in parts if len(part)]
         while left:
             self.socket.settimeout(left_until(deadline))
@@ -88,6 +97,7 @@ class Blocking:
         self._place = place
         self._who = who
         self._idle: list[_Socket] = []  # taken from and put to its end: both are atomic
+        weakref.finalize(self, _close, self._idle)
 
     @contextlib.contextmanager
     def ask(self, parts: Sequence[Part], deadline: float, caller: Caller | None) -> Iterator[Answer]:
@@ -152,9 +162,13 @@ class Blocking:
 
     def close(self) -> None:
         """Close what is idle."""
-        while self._idle:
-            with contextlib.suppress(IndexError):
-                self._idle.pop().socket.close()
+        _close(self._idle)
+
+
+def _close(idle: list[_Socket]) -> None:
+    while idle:
+        with contextlib.suppress(IndexError):
+            idle.pop().socket.close()
 
 
 class Answer:

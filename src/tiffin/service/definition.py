@@ -113,7 +113,8 @@ class Service(Generic[T]):
         seen.add(id(self))
         yield self
         for dependency in self.dependencies.values():
-            yield from dependency.on._walk(seen)
+            if dependency.on is not None and not dependency.is_elsewhere:
+                yield from dependency.on._walk(seen)
 
     def hooks(self, moment: Moment) -> list[str]:
         """Names of the methods for a moment: ``startup``, ``shutdown`` or ``deployment``."""

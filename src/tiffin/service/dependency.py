@@ -1,13 +1,20 @@
-"""``depends``: another service as an attribute, in the same process."""
+"""``depends``: another service as an attribute; in this process, apart from it, or somewhere else."""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import os
+import re
 from collections.abc import Callable
 from typing import Any
 
 from tiffin.errors import ServiceError
+
+GATEWAY = "TIFFIN_GATEWAY"
+"""The variable with the address of the gateway, ``http://host:port``; the platform sets it for services."""
+
+_DEPLOYMENT = re.compile(r"[a-z0-9][-._a-z0-9]{0,100}(/[a-z0-9][-._a-z0-9]{0,100})?")
 
 
 class Dependency:
@@ -17,7 +24,9 @@ class Dependency:
         self.on = on
         self.name = ""
         self.remote: Any = None
-        self.is_elsewhere = False
+
+    is_elsewhere = False
+    """Whether it is a deployment of its own, wherever the service that uses it runs."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         """Remember the attribute's name."""
@@ -37,6 +46,39 @@ class Dependency:
         return self.remote is not None
 
 
+class Elsewhere(Dependency):
+    """A server that is no part of the deployment: at an address, or another deployment of this platform."""
+
+    is_elsewhere = True
+
+    def __init__(self, on: Any, *, url: str = "", deployment: str = "") -> None:
+        super().__init__(on)
+        self._url = url
+        self._deployment = deployment
+
+    @property
+    def is_remote(self) -> bool:
+        """It always does."""
+        return True
+
+    def get(self) -> Any:
+        """What stands for it; ServiceError when its address cannot be told."""
+        if self.remote is None:
+            from tiffin.service.remote_json import JsonService
+
+            self.remote = JsonService(self._url or self._gateways(), self.on)
+        return self.remote
+
+    def _gateways(self) -> str:
+        gateway = os.environ.get(GATEWAY, "")
+        if not gateway:
+            raise ServiceError(
+                f"the deployment {self._deployment!r} is reached through a gateway, and there is none here",
+                hint=f"run it with `tiffin up`, or set {GATEWAY}=http://HOST:PORT",
+            )
+        return f"{gateway}/{self._deployment}"
+
+
 def depends(
     on: Any = None, *, url: str | None = None, deployment: str | None = None, cluster: str | None = None
 ) -> Any:
@@ -46,20 +88,44 @@ def depends(
 
         class Pipeline:
             encoder = tiffin.depends(Encoder)
+            words = tiffin.depends(url="http://words.example.com:3000")
+
+    Args:
+        on: A class decorated with ``@service``; beside ``url`` or ``deployment`` it says what kind of methods the
+            other server has.
+        url: Of any server that speaks as BentoML's do.
+        deployment: ``namespace/name`` (or ``name``, in ``default``) of a deployment behind the same gateway.
+        cluster: Refused: there is one.
 
     Raises:
-        ServiceError: ``on`` is not a service, or the other one runs elsewhere (``url``, ``deployment``,
-            ``cluster``), which this version does not do.
+        ServiceError: ``on`` is not a service, or a place cannot be read.
     """
-    for name, value in (("url", url), ("deployment", deployment), ("cluster", cluster)):
-        if value is not None:
-            raise ServiceError(
-                f"depends({name}=...) is not part of this version of Tiffin",
-                hint="depend on the service class itself, or call the other service over HTTP",
-            )
-    if not (hasattr(on, "apis") and hasattr(on, "inner")):
+    if cluster is not None:
+        raise ServiceError(
+            "depends(cluster=...) is not part of this version of Tiffin", hint="give the address: depends(url=...)"
+        )
+    if url is not None and deployment is not None:
+        raise ServiceError("expected depends(url=...) or depends(deployment=...), found both")
+    is_service = hasattr(on, "apis") and hasattr(on, "inner")
+    if url is not None or deployment is not None:
+        if on is not None and not is_service:
+            raise ServiceError(f"depends() expects a class decorated with @service, found {on!r}")
+        return _elsewhere(on, url, deployment)
+    if not is_service:
         raise ServiceError(f"depends() expects a class decorated with @service, found {on!r}")
     return Dependency(on)
+
+
+def _elsewhere(on: Any, url: str | None, deployment: str | None) -> Elsewhere:
+    if url is not None:
+        from tiffin.service.connections import Place
+
+        Place.read(url)
+        return Elsewhere(on, url=url)
+    assert deployment is not None
+    if not _DEPLOYMENT.fullmatch(deployment):
+        raise ServiceError(f"expected the name of a deployment, or namespace/name, found {deployment!r}")
+    return Elsewhere(on, deployment=deployment if "/" in deployment else f"default/{deployment}")
 
 
 class AsyncMethods:

@@ -72,8 +72,16 @@ def connect(service: Service[Any], addresses: Mapping[str, str]) -> None:
 def wait(service: Service[Any], seconds: float) -> list[str]:
     """Wait until those that run apart are ready; the names of those that are not by then."""
     deadline = time.monotonic() + seconds
-    remotes = {id(one.remote): one.remote for one in dependencies_of(service) if one.remote is not None}
+    own = (one for one in dependencies_of(service) if one.remote is not None and not one.is_elsewhere)
+    remotes = {id(one.remote): one.remote for one in own}
     return [remote.name for remote in remotes.values() if not remote.wait(deadline)]
+
+
+async def close(service: Service[Any]) -> None:
+    """Close the connections to what runs elsewhere, those of this loop and of threads."""
+    for dependency in dependencies_of(service):
+        if dependency.remote is not None:
+            await dependency.remote.disconnect()
 
 
 def described(service: Service[Any], target: str) -> dict[str, ServiceDescription]:

@@ -65,6 +65,11 @@ class RemoteService:
         self.__dict__[name] = call
         return call
 
+    async def disconnect(self) -> None:
+        """Close its connections, those of this loop and of threads; the next call makes new ones."""
+        self._blocking.close()
+        await self._asynchronous.close()
+
     @cached_property
     def to_async(self) -> Any:
         """Every endpoint as a coroutine or an async generator."""
@@ -235,10 +240,10 @@ class RemoteMethod:
     def _result(self, incoming: Incoming, who: Caller | None) -> Any:
         if incoming.status != 200:
             self._refused(incoming, who)
-        return self._convert(frame_values.decode(incoming.body, partial(_save, who)))
+        return self._convert(frame_values.decode(incoming.body, partial(save_answer, who)))
 
     def _item(self, kind: int, frame: bytearray, who: Caller | None) -> Any:
-        value = frame_values.decode(frame, partial(_save, who))
+        value = frame_values.decode(frame, partial(save_answer, who))
         if kind == framing.FAILURE:
             raise remote_errors.raised(_failure(value))
         return self._convert(value)
@@ -246,7 +251,7 @@ class RemoteMethod:
     def _refused(self, incoming: Incoming, who: Caller | None) -> None:
         """Raise what an answer that is none stands for."""
         if incoming.headers.get(b"content-type") == framing.MEDIA_TYPE:
-            raise remote_errors.raised(_failure(frame_values.decode(incoming.body, partial(_save, who))))
+            raise remote_errors.raised(_failure(frame_values.decode(incoming.body, partial(save_answer, who))))
         raise remote_errors.of_status(incoming.status, self._where, incoming.body.decode("utf-8", "replace"))
 
     def _check_more(self, incoming: Incoming) -> None:
@@ -269,7 +274,7 @@ def _failure(value: Any) -> remote_errors.Failure:
 _lasting: tempfile.TemporaryDirectory[str] | None = None
 
 
-def _save(who: Caller | None, name: str, data: memoryview) -> Path:
+def save_answer(who: Caller | None, name: str, data: memoryview) -> Path:
     """A file that came: until the call is answered, or, outside of calls, until the process ends."""
     global _lasting
     if who is not None and who.scratch is not None:

@@ -203,12 +203,6 @@ def test_methods_can_be_called_from_the_other_colour():
     assert outer.inner.to_sync.thrice(1) == 3
 
 
-@pytest.mark.parametrize("where", ["url", "deployment", "cluster"])
-def test_a_dependency_elsewhere_is_refused_by_name(where):
-    with pytest.raises(ServiceError, match=rf"depends\({where}=...\)"):
-        tiffin.depends(**{where: "x"})
-
-
 def test_a_dependency_is_a_service():
     with pytest.raises(ServiceError, match="expects a class decorated"):
         tiffin.depends(int)

@@ -65,7 +65,7 @@ def test_a_service_that_depends_on_itself_is_refused_by_its_way():
         graph.check(top)
 
 
-@pytest.mark.parametrize("address", ["ftp://a", "https://a:1", "http://", "http://a:99999", "http://a b:1", "x"])
+@pytest.mark.parametrize("address", ["ftp://a", "http://", "http://a:99999", "http://a b:1", "x"])
 def test_an_address_that_cannot_be_called_is_refused(address: str):
     top, *_ = diamond()
     with pytest.raises(ServiceError, match="expected http"):
@@ -77,3 +77,36 @@ def test_what_is_no_endpoint_cannot_be_reached_elsewhere():
     graph.connect(top, {"Bottom": "unix:/nowhere.sock"})
     with pytest.raises(AttributeError, match="only its endpoints"):
         top().left.bottom.weights  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ({"cluster": "c"}, r"depends\(cluster=...\) is not part"),
+        ({"url": "http://a", "deployment": "b"}, "found both"),
+        ({"url": "ftp://a"}, "expected http"),
+        ({"deployment": "a/b/c"}, "expected the name of a deployment"),
+        ({"deployment": "A b"}, "expected the name of a deployment"),
+        ({}, "expects a class decorated"),
+    ],
+)
+def test_places_that_cannot_be_read_are_refused_where_they_are_written(place, says):
+    with pytest.raises(ServiceError, match=says):
+        tiffin.depends(**place)
+
+
+def test_another_deployment_is_reached_through_the_gateway(monkeypatch):
+    @tiffin.service
+    class Uses:
+        other = tiffin.depends(deployment="team/words")
+        near = tiffin.depends(deployment="words")
+
+    assert graph.calls_others(Uses)
+    assert graph.services_here(Uses) == [Uses]
+    assert list(Uses.all_services()) == ["Uses"]
+    monkeypatch.delenv("TIFFIN_GATEWAY", raising=False)
+    with pytest.raises(ServiceError, match="there is none here"):
+        Uses().other  # noqa: B018
+    monkeypatch.setenv("TIFFIN_GATEWAY", "http://127.0.0.1:8080")
+    assert Uses().other.name == "http://127.0.0.1:8080/team/words"
+    assert Uses().near.name == "http://127.0.0.1:8080/default/words"

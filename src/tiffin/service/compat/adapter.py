@@ -8,7 +8,7 @@ from typing import Any
 
 from tiffin.errors import ServiceError
 from tiffin.service.definition import Service
-from tiffin.service.dependency import Dependency
+from tiffin.service.dependency import Dependency, depends
 from tiffin.service.endpoint import Endpoint
 from tiffin.service.task_endpoint import TaskEndpoint
 
@@ -41,11 +41,12 @@ class AdaptedService(Service[Any]):
         super()._scan()
         self.apis = {name: _endpoint(method) for name, method in self.real.apis.items()}
         for name, dependency in self.real.dependencies.items():
-            if dependency.url or dependency.deployment or dependency.on is None:
-                raise ServiceError(
-                    "depends(url=..., deployment=...) is not part of this version of Tiffin", at=name
-                )
-            self.dependencies[name] = _RealDependency(adapted(dependency.on), dependency)
+            on = None if dependency.on is None else adapted(dependency.on)
+            if dependency.url or dependency.deployment or on is None:
+                url, deployment = dependency.url or None, dependency.deployment or None
+                self.dependencies[name] = _RealElsewhere(depends(on, url=url, deployment=deployment), dependency)
+            else:
+                self.dependencies[name] = _RealDependency(on, dependency)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """A new instance, made as bentoml makes it; it shares its dependencies with the whole process."""
@@ -63,7 +64,28 @@ class _RealDependency(Dependency):
 
     def get(self) -> Any:
         """The shared instance, also given to the real dependency, which would make one of its own."""
-        self._real._resolved = self.on.shared()
+        self._real._resolved = super().get()
+        return self._real._resolved
+
+
+class _RealElsewhere(Dependency):
+    """A dependency on a server elsewhere, which the real bentoml would call by a client of its own."""
+
+    is_elsewhere = True
+
+    def __init__(self, ours: Dependency, real: Any) -> None:
+        super().__init__(ours.on)
+        self._ours = ours
+        self._real = real
+
+    @property
+    def is_remote(self) -> bool:
+        """It is elsewhere."""
+        return True
+
+    def get(self) -> Any:
+        """What stands for it, also given to the real dependency."""
+        self._real._resolved = self._ours.get()
         return self._real._resolved
 
 
