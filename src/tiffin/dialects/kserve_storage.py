@@ -12,7 +12,7 @@ from tiffin.spec import Artefact
 
 MOUNT = "/mnt/models"
 _SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
-_SCHEMES_LATER = ("pvc", "oci", "oci+native", "oci+fetch", "modelscope")
+_SCHEMES_LATER = ("pvc", "modelscope")
 _ABSOLUTE = re.compile(r"/.*")
 
 

@@ -19,15 +19,11 @@ NOT_YET = {
     "pvc": "a volume claim of Kubernetes",
     "hdfs": "Hadoop",
     "webhdfs": "Hadoop",
-    "oci": "an OCI registry",
-    "oci+native": "an OCI registry",
-    "oci+fetch": "an OCI registry",
     "modelscope": "ModelScope",
     "git": "a git repository",
 }
 _HINTS = {
     "pvc": "name the directory the claim would be mounted from, as a path or file:///...",
-    "oci": "build it locally: `tiffin build -t NAME DIR`, or name the model's files",
 }
 _EXTRAS = {"http": "http", "https": "http", "s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 _PACKAGES = {"abfs": "adlfs", "az": "adlfs"}

@@ -28,7 +28,7 @@ import msgspec
 from tiffin.errors import ModelError, StorageError
 from tiffin.kits import processes
 from tiffin.kits.files import write_atomic
-from tiffin.models import archives, remotes
+from tiffin.models import archives, registries, remotes
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,9 @@ def fetch(
             return _stored(uri, cache.parent / "models")
         environment = {**os.environ, **(credentials or {})}
         with _locked(cache, uri):
-            return _remote(uri, cache, progress or _quiet, {**os.environ, **(credentials or {})})
+            if scheme in registries.SCHEMES:
+                return _artefact(uri, cache, progress or _quiet, environment)
+            return _remote(uri, cache, progress or _quiet, environment)
 
 
 def copied(path: Path, beside: Sequence[Path], *, cache: Path) -> tuple[Path, list[Path]]:
@@ -215,6 +217,24 @@ def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environ
             return _keep(cache, uri, key, unpacked)
         is_file = len(listed) == 1 and listed[0].path == remotes.name_of(uri)
         return _keep(cache, uri, key, directory, listed[0].path if is_file else "")
+
+
+def _artefact(uri: str, cache: Path, progress: Callable[[Progress], None], environment: Mapping[str, str]) -> Path:
+    """What a registry has; its digest says whether it changed."""
+    found = registries.resolve(uri, environment)
+    if (known := _known(cache, uri, found.key)) is not None:
+        log.debug("%s has not changed", remotes.shown(uri))
+        return known
+    shown = remotes.shown(uri)
+    with _partial(cache) as partial:
+        directory = _new_directory(partial / "download")
+        registries.download(
+            found,
+            directory,
+            arrivals=cache / "arrivals",
+            progress=lambda done, total: progress(Progress(shown, done, total)),
+        )
+        return _keep(cache, uri, found.key, directory)
 
 
 def _report(uri: str, total: int | None, progress: Callable[[Progress], None]) -> Any:

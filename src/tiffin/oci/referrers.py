@@ -58,9 +58,8 @@ def attached(registry: Registry, reference: Reference, subject: str, media_type:
         RegistryError: the registry refuses, or gives something else than its digest says.
     """
     connection = registry.connect(reference)
-    native = _native(connection, subject)
     found = []
-    for one in _by_tag(connection, subject) if native is None else native:
+    for one in listed(registry, reference, subject):
         if one.artifact_type not in ("", media_type):
             continue
         descriptor, data = registry.get(connection, one.digest)
@@ -69,6 +68,13 @@ def attached(registry: Registry, reference: Reference, subject: str, media_type:
             continue
         found += [_content(connection, layer) for layer in manifest.layers if layer.media_type == media_type]
     return found
+
+
+def listed(registry: Registry, reference: Reference, subject: str) -> list[Descriptor]:
+    """The manifests of what speaks of the digest ``subject``, of any type; raises RegistryError."""
+    connection = registry.connect(reference)
+    native = _native(connection, subject)
+    return _by_tag(connection, subject) if native is None else native
 
 
 def _native(connection: Connection, digest: str) -> list[Descriptor] | None:

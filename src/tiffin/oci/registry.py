@@ -50,7 +50,8 @@ class Registry:
     """A registry as one user sees it.
 
     Args:
-        insecure: ask in plain HTTP; what is on this machine is always asked so.
+        insecure: ask in plain HTTP; what is on this machine is always asked so, and the hosts in the variable
+            ``TIFFIN_REGISTRY_INSECURE``.
         environment: where credentials and settings are; the process's own when None.
         notes: a directory that remembers interrupted uploads, for the next process.
     """
@@ -202,7 +203,9 @@ class Registry:
                 f"asking a registry needs the package oras: {error}", hint="pip install 'tiffin[oci]'"
             ) from error
         found = login.find(reference.registry, reference.repository, self._environment)
-        return Connection(reference, found, plain=self._insecure or reference.is_loopback)
+        plain = {one.strip() for one in self._environment.get("TIFFIN_REGISTRY_INSECURE", "").split(",")}
+        is_plain = self._insecure or reference.is_loopback or reference.registry in plain
+        return Connection(reference, found, plain=is_plain)
 
     def put(self, connection: Connection, name: str, media_type: str, data: bytes) -> Any:
         """Store a manifest under a tag or its digest; raises RegistryError."""

@@ -44,7 +44,7 @@ def test_a_local_path_is_used_where_it_is(tmp_path):
         ("pvc://claim/iris", "a volume claim of Kubernetes, which Tiffin does not read"),
         ("hdfs://node/iris", "is Hadoop"),
         ("hf://model", "expected hf://ORGANISATION/MODEL"),
-        ("oci://registry/model", "OCI registry"),
+        ("oci://registry.example.com/Model", "expected oci://host/repository:tag, found"),
         ("https://example.com/model.git", "a git repository"),
         ("nonsense://a/b", "expected an address such as"),
         ("simplecache::memory://x", "a chain"),
