@@ -16,15 +16,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import Field
 
+    from tiffin.client.service_async import AsyncHTTPClient
+    from tiffin.client.service_blocking import SyncHTTPClient
     from tiffin.codec.io_model import IODescriptor
     from tiffin.errors import TiffinError
-    from tiffin.service import exceptions, images, validators
+    from tiffin.service import exceptions, images, metrics, validators
+    from tiffin.service.arguments import use_arguments
     from tiffin.service.context import Context, Cookie, get_current_service, importing, server_context
     from tiffin.service.definition import Service, service
     from tiffin.service.dependency import depends
     from tiffin.service.endpoint import api
     from tiffin.service.hooks import on_deployment, on_shutdown, on_startup
     from tiffin.service.loading import load
+    from tiffin.service.monitoring import monitor
+    from tiffin.service.mounts import asgi_app
+    from tiffin.service.serving import serve
     from tiffin.service.task_endpoint import task
     from tiffin.service.task_run import current_task
 
@@ -48,6 +54,18 @@ _HOMES = {
     "get_current_service": "tiffin.service.context",
     "importing": "tiffin.service.context",
     "load": "tiffin.service.loading",
+    "asgi_app": "tiffin.service.mounts",
+    "mount_asgi_app": "tiffin.service.mounts",
+    "use_arguments": "tiffin.service.arguments",
+    "monitor": "tiffin.service.monitoring",
+    "serve": "tiffin.service.serving",
+    "load_config": "tiffin.service.configuration",
+    "save_config": "tiffin.service.configuration",
+    "metrics": "tiffin.service.metrics:",
+    "monitoring": "tiffin.service.monitoring:",
+    "gradio": "tiffin.service.gradio:",
+    "SyncHTTPClient": "tiffin.client.service_blocking",
+    "AsyncHTTPClient": "tiffin.client.service_async",
     "IODescriptor": "tiffin.codec.io_model",
     "Field": "pydantic",
     "validators": "tiffin.validators:",
@@ -72,14 +90,17 @@ _HOMES = {
 }  # fmt: skip
 
 __all__ = [
+    "AsyncHTTPClient",
     "Context",
     "Cookie",
     "Field",
     "IODescriptor",
     "Service",
+    "SyncHTTPClient",
     "TiffinError",
     "__version__",
     "api",
+    "asgi_app",
     "current_task",
     "depends",
     "exceptions",
@@ -87,12 +108,16 @@ __all__ = [
     "images",
     "importing",
     "load",
+    "metrics",
+    "monitor",
     "on_deployment",
     "on_shutdown",
     "on_startup",
+    "serve",
     "server_context",
     "service",
     "task",
+    "use_arguments",
     "validators",
 ]
 

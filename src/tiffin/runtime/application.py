@@ -52,25 +52,47 @@ class Application(Protocol):
 
 
 class RouteTable:
-    """Endpoints by exact path: a replica knows the names of what it serves, so nothing is matched by pattern."""
+    """Endpoints by exact path: a replica knows the names of what it serves, so nothing is matched by pattern.
+
+    What has no path of its own goes to the endpoint with the longest prefix, if there are any of that kind.
+    """
 
     def __init__(self, endpoints: Iterable[Endpoint]) -> None:
         self.endpoints = list(endpoints)
         self._exact: dict[str, dict[str, Endpoint]] = {}
+        self._below: list[Endpoint] = []
         for index, endpoint in enumerate(self.endpoints):
             endpoint.index = index
-            self._exact.setdefault(endpoint.template, {})[endpoint.method] = endpoint
+            if endpoint.below is None:
+                self._exact.setdefault(endpoint.template, {})[endpoint.method] = endpoint
+            else:
+                self._below.append(endpoint)
+        # The longest prefix first; of two with the same one, the one for a single method.
+        self._below.sort(key=lambda endpoint: (-len(endpoint.below or ""), endpoint.method == "*"))
 
     def find(self, method: str, path: str) -> Endpoint:
         """The endpoint, or UnknownRoute / MethodNotAllowed."""
-        methods = self._exact.get(path)
-        if methods is None:
-            raise UnknownRoute(f"there is nothing at {path!r}")
+        methods = self._exact.get(path, _NO_METHODS)
         endpoint = methods.get(method)
         if endpoint is None and method == "HEAD":
             endpoint = methods.get("GET")
-        if endpoint is None:
-            raise MethodNotAllowed(
-                f"{path!r} takes {' or '.join(sorted(methods))}, found {method}", allow=tuple(sorted(methods))
-            )
-        return endpoint
+        if endpoint is None and self._below:
+            endpoint = self._under(method, path)
+        if endpoint is not None:
+            return endpoint
+        if not methods:
+            raise UnknownRoute(f"there is nothing at {path!r}")
+        raise MethodNotAllowed(
+            f"{path!r} takes {' or '.join(sorted(methods))}, found {method}", allow=tuple(sorted(methods))
+        )
+
+    def _under(self, method: str, path: str) -> Endpoint | None:
+        for endpoint in self._below:
+            below = endpoint.below or ""
+            is_inside = path.startswith(below) and path[len(below) : len(below) + 1] in ("", "/")
+            if is_inside and endpoint.method in ("*", method):
+                return endpoint
+        return None
+
+
+_NO_METHODS: dict[str, Endpoint] = {}

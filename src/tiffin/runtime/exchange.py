@@ -6,11 +6,15 @@ exchange and answers later. It is called with the whole body in hand. Every exch
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from tiffin.protocol.head import Head
 from tiffin.protocol.reply import Reply
+
+if TYPE_CHECKING:
+    from tiffin.runtime.server import Server
 
 
 class Exchange(Protocol):
@@ -41,6 +45,28 @@ class Exchange(Protocol):
         """Break off a streamed answer so that the caller can tell it is incomplete."""
 
 
+class Wired(Exchange, Protocol):
+    """An exchange on a socket of its own, which a WebSocket can take over."""
+
+    def take_over(self, successor: Callable[[Server, asyncio.Transport, bytes], Successor]) -> None:
+        """Give the socket to who speaks another protocol on it; it gets the bytes that are there already."""
+
+
+class Successor(Protocol):
+    """What a connection has to be for the server, whatever it speaks."""
+
+    deadline: float
+
+    def late(self) -> None:
+        """The deadline has passed."""
+
+    def close_if_idle(self) -> None:
+        """The replica drains."""
+
+    def close(self) -> None:
+        """The replica ends."""
+
+
 Handler = Callable[[Exchange], None]
 
 
@@ -48,14 +74,18 @@ class Endpoint:
     """A method and path pattern with its handler.
 
     ``template`` labels metrics (bounded). ``exempt`` endpoints (health, metrics) answer also while loading and
-    draining, and are not counted against concurrency limits.
+    draining, and are not counted against concurrency limits. ``below``, when set, is a prefix without a slash at
+    its end: the endpoint has every path at and below it that has no endpoint of its own. Its method may be ``*``.
     """
 
-    __slots__ = ("exempt", "handler", "index", "method", "template")
+    __slots__ = ("below", "exempt", "handler", "index", "method", "template")
 
-    def __init__(self, method: str, template: str, handler: Handler, *, exempt: bool = False) -> None:
+    def __init__(
+        self, method: str, template: str, handler: Handler, *, exempt: bool = False, below: str | None = None
+    ) -> None:
         self.method = method
         self.template = template
         self.handler = handler
         self.exempt = exempt
+        self.below = below
         self.index = -1

@@ -37,6 +37,10 @@ def facets_of(application: ServiceApplication) -> list[Facet]:
         from tiffin.runtime.service_frames import ServiceFrames
 
         found.append(ServiceFrames(application))
+    if application.service.mounts:
+        from tiffin.runtime.service_mounts import ServiceMounts
+
+        found.append(ServiceMounts(application))  # before the pages: an application may have a page of its own
     if any(method.is_task for method in application.service.apis.values()):
         from tiffin.runtime.service_tasks import ServiceTasks
 

@@ -16,7 +16,7 @@ from tiffin.errors import CallError, TiffinError
 from tiffin.protocol import http1
 from tiffin.protocol.head import Head
 from tiffin.runtime.application import Application, RouteTable
-from tiffin.runtime.exchange import Endpoint
+from tiffin.runtime.exchange import Endpoint, Successor
 from tiffin.runtime.lifecycle import State
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.wire import Connection
@@ -54,7 +54,7 @@ class Server:
         self.metrics = metrics
         self.timeout_seconds = timeout_seconds
         self.state = State.STARTING
-        self.connections: set[Connection] = set()
+        self.connections: set[Successor] = set()
         self.in_flight = 0
         self.clock = 0.0
         self.on_idle: Callable[[], None] | None = None
@@ -112,6 +112,12 @@ class Server:
             return head, self.table.find(head.method, head.path)
         except CallError as error:
             return head, error
+
+    def forget(self, connection: Successor) -> None:
+        """A connection is no more; the last one ends the drain."""
+        self.connections.discard(connection)
+        if self.on_idle is not None and not self.connections:
+            self.on_idle()
 
     def begin_drain(self) -> None:
         """Answer what is in hand, take no new connections' requests for long: every reply now closes."""

@@ -92,6 +92,8 @@ class Tap:
             return
         self._server.connection = kind
         for connection in self._server.connections:
+            if not isinstance(connection, Connection):
+                continue  # It speaks another protocol by now.
             # The one in hand may be half way through a streamed answer: what was not seen from its beginning
             # is not taken.
             connection.__class__ = kind

@@ -29,7 +29,7 @@ from tiffin.protocol import http1
 from tiffin.protocol.coding import decoded
 from tiffin.protocol.head import Head
 from tiffin.protocol.reply import JSON, Reply
-from tiffin.runtime.exchange import Endpoint
+from tiffin.runtime.exchange import Endpoint, Successor
 from tiffin.runtime.lifecycle import State
 
 if TYPE_CHECKING:
@@ -95,6 +95,11 @@ class Request:
         """Break a streamed answer off: without its last chunk the caller knows it is incomplete."""
         if not self.closed:
             self._connection.abort()
+
+    def take_over(self, successor: Callable[[Server, asyncio.Transport, bytes], Successor]) -> None:
+        """Give the socket to who speaks another protocol on it."""
+        self._answered = True
+        self._connection.hand_over(self, successor)
 
     def gone(self) -> None:
         """The caller has left."""
@@ -170,7 +175,6 @@ class Connection(asyncio.Protocol):
         self.server.connections.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.server.connections.discard(self)
         self._state = _CLOSED
         request, self._request = self._request, None
         if self._drained is not None:
@@ -182,7 +186,7 @@ class Connection(asyncio.Protocol):
                 request.endpoint.index if request.endpoint else -1, 499, time.perf_counter() - request.started
             )
             request.gone()
-        self._check_idle()
+        self.server.forget(self)
 
     def data_received(self, data: bytes) -> None:
         if self._state == _HEAD and not self._buffer and self._request is None:
@@ -433,6 +437,23 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"0\r\n\r\n")
         self._done(request, self._status, not self._keep_alive)
 
+    def hand_over(
+        self, request: Request, successor: Callable[[Server, asyncio.Transport, bytes], Successor]
+    ) -> None:
+        """Let go of the socket: from now on its bytes are another's."""
+        server, rest = self.server, bytes(self._buffer)
+        self._buffer, self._request, self._state = b"", None, _CLOSED
+        server.metrics.request(
+            request.endpoint.index if request.endpoint else -1, 101, time.perf_counter() - request.started
+        )
+        server.in_flight -= 1
+        server.connections.discard(self)
+        heir = successor(server, self._transport, rest)
+        server.connections.add(heir)
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
     def _done(self, request: Request, status: int, close: bool) -> None:
         server = self.server
         endpoint = request.endpoint
@@ -507,8 +528,3 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close at once."""
         self._transport.abort()
-
-    def _check_idle(self) -> None:
-        server = self.server
-        if server.on_idle is not None and not server.connections:
-            server.on_idle()

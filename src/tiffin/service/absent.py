@@ -7,21 +7,11 @@ from typing import Any, NoReturn
 from tiffin.errors import ServiceError
 
 _ABSENT = {
-    "asgi_app": "serve the ASGI application beside the service",
-    "mount_asgi_app": "serve the ASGI application beside the service",
-    "monitor": "log from the method",
-    "use_arguments": "read environment variables, set with envs=[...]",
     "runner_service": "write a class with @service",
     "Runner": "write a class with @service",
     "Runnable": "write a class with @service",
-    "SyncHTTPClient": "install bentoml in the client's environment; its client works against Tiffin",
-    "AsyncHTTPClient": "install bentoml in the client's environment; its client works against Tiffin",
-    "serve": "run `tiffin serve MODULE:SERVICE`",
     "push": "use `tiffin build` and its bundles",
     "pull": "use `tiffin build` and its bundles",
-    "load_config": "set options in the @service decorator",
-    "save_config": "set options in the @service decorator",
-    "gradio": "serve the page beside the service",
     "ray": "serve the application beside the service",
     "triton": "serve the model with its own format",
     "batch": "call the endpoint",
@@ -31,8 +21,6 @@ _ABSENT = {
     "io": "annotate the method's parameters",
     "legacy": "write a class with @service",
     "server": "run `tiffin serve MODULE:SERVICE`",
-    "monitoring": "log from the method",
-    "metrics": "use prometheus_client, which Tiffin collects from",
 }
 
 NAMES = frozenset(_ABSENT)

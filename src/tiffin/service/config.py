@@ -1,59 +1,26 @@
-"""The keywords of ``@service``: what is honoured, what is only recorded, and what nobody knows.
-
-The table is BentoML's ``ServiceConfig``. A key that Tiffin knows and does not act on gives a warning by its path.
-"""
+"""The keywords of ``@service``, read: from what was written to ``Settings``."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-import msgspec
+from tiffin.service.options import NAMED, at, warnings_about
+from tiffin.service.settings import (
+    DEFAULT_TIMEOUT_SECONDS,
+    AccessLogSettings,
+    CorsSettings,
+    MonitoringSettings,
+    Settings,
+    TlsSettings,
+    refuse,
+)
 
-from tiffin.errors import ServiceError
+__all__ = ["DEFAULT_TIMEOUT_SECONDS", "NAMED", "Settings", "read"]
 
-DEFAULT_TIMEOUT_SECONDS = 60.0
-
-HONOURED = "honoured"
-CLOUD = "is a hint for BentoCloud, which Tiffin does not need"
-NOT_YET = "is read and not acted on in this version"
-
-_SECTIONS: dict[str, dict[str, str] | str] = {
-    "resources": {"cpu": HONOURED, "memory": HONOURED, "gpu": HONOURED, "gpu_type": CLOUD, "tpu_type": CLOUD},
-    "workers": HONOURED,
-    "threads": HONOURED,
-    "traffic": {"timeout": HONOURED, "max_concurrency": HONOURED, "concurrency": HONOURED, "external_queue": CLOUD},
-    "http": NOT_YET,
-    "ssl": NOT_YET,
-    "grpc": NOT_YET,
-    "metrics": NOT_YET,
-    "logging": NOT_YET,
-    "tracing": NOT_YET,
-    "monitoring": NOT_YET,
-    "runner_probe": NOT_YET,
-    "endpoints": NOT_YET,
-    "backlog": NOT_YET,
-    "max_runner_connections": NOT_YET,
-    "runner_connection": NOT_YET,
-    "extra_ports": NOT_YET,
-    "replicate_process": NOT_YET,
-}
-NAMED = ("name", "image", "description", "path_prefix", "envs", "labels", "cmd", "service_class")
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """The keywords that are acted on, checked. Cores, bytes, whole or part GPUs, seconds."""
-
-    cpu: float | None = None
-    memory_bytes: int | None = None
-    gpu: float | None = None
-    workers: int | str = 1
-    threads: int | None = None
-    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
-    max_concurrency: int | None = None
-    concurrency: int = 1
+V = TypeVar("V")
+Read = Callable[[Any, str], V]
 
 
 def read(config: Mapping[str, Any], *, is_strict: bool) -> tuple[Settings, tuple[str, ...]]:
@@ -66,72 +33,213 @@ def read(config: Mapping[str, Any], *, is_strict: bool) -> tuple[Settings, tuple
     Raises:
         ServiceError: a wrong value, by its path, or an unknown name.
     """
-    warnings = []
-    for path, known, siblings in _walk(config):
-        if known is None:
-            message = _unknown(path, siblings)
-            if is_strict:
-                raise ServiceError(message, hint=f"known names: {', '.join(sorted(siblings))}", at=path)
-            warnings.append(f"{path}: {message}")
-        elif known != HONOURED:
-            warnings.append(f"{path}: {known}")
-    resources, traffic = config.get("resources") or {}, config.get("traffic") or {}
+    warnings = warnings_about(config, is_strict=is_strict)
+
+    def get(path: str, reader: Read[V]) -> V | None:
+        value = at(config, path)
+        return None if value is None else reader(value, path)
+
     settings = Settings(
-        cpu=_optional(resources, "resources.cpu", _cores),
-        memory_bytes=_optional(resources, "resources.memory", _bytes),
-        gpu=_optional(resources, "resources.gpu", _positive),
-        workers=_optional(config, "workers", _workers) or 1,
-        threads=_optional(config, "threads", _count),
-        timeout_seconds=_optional(traffic, "traffic.timeout", _positive) or DEFAULT_TIMEOUT_SECONDS,
-        max_concurrency=_optional(traffic, "traffic.max_concurrency", _count),
-        concurrency=_optional(traffic, "traffic.concurrency", _count) or 1,
+        cpu=get("resources.cpu", _cores),
+        memory_bytes=get("resources.memory", _bytes),
+        gpu=get("resources.gpu", _positive),
+        workers=get("workers", _workers) or 1,
+        threads=get("threads", _count),
+        timeout_seconds=get("traffic.timeout", _positive) or DEFAULT_TIMEOUT_SECONDS,
+        max_concurrency=get("traffic.max_concurrency", _count),
+        concurrency=get("traffic.concurrency", _count) or 1,
+        host=get("http.host", _text) or "",
+        port=get("http.port", _port),
+        program_port=get("http.proxy_port", _port) or 8000,
+        cors=_cors(get),
+        trace_id=get("http.response.trace_id", _flag) or False,
+        tls=_tls(get),
+        has_metrics=get("metrics.enabled", _flag) is not False,
+        metrics_namespace=get("metrics.namespace", _metric_name) or "bentoml_service",
+        metrics_buckets=_buckets(get),
+        access_log=_access_log(get),
+        monitoring=_monitoring(get),
+        asks_dependencies=get("runner_probe.enabled", _flag) is not False,
+        live_path=get("endpoints.livez", _path) or "",
+        ready_path=get("endpoints.readyz", _path) or "",
+        backlog=get("backlog", _count) or 2048,
+        extra_ports=tuple(get("extra_ports", _ports) or ()),
     )
-    return settings, tuple(warnings)
+    return settings, warnings
 
 
-def _walk(config: Mapping[str, Any]) -> list[tuple[str, str | None, list[str]]]:
-    found: list[tuple[str, str | None, list[str]]] = []
-    for key, value in config.items():
-        known = _SECTIONS.get(key)
-        if not isinstance(known, dict):
-            found.append((key, known, [*_SECTIONS, *NAMED]))
-            continue
-        if value is None:
-            continue
-        if not isinstance(value, Mapping):
-            raise ServiceError(f"expected a dict, found {value!r}", at=key)
-        found.extend((f"{key}.{inner}", known.get(inner), list(known)) for inner in value)
+def _cors(get: Any) -> CorsSettings | None:
+    section = "http.cors"
+    prefix = f"{section}.access_control"
+    found = CorsSettings(
+        origins=get(f"{prefix}_allow_origins", _words) or (),
+        origin_pattern=get(f"{prefix}_allow_origin_regex", _pattern) or "",
+        methods=get(f"{prefix}_allow_methods", _words) or ("GET",),
+        headers=get(f"{prefix}_allow_headers", _words) or (),
+        credentials=get(f"{prefix}_allow_credentials", _flag) or False,
+        max_age=get(f"{prefix}_max_age", _whole) if get(f"{prefix}_max_age", _whole) is not None else 600,
+        exposed=get(f"{prefix}_expose_headers", _words) or (),
+    )
+    if not get(f"{section}.enabled", _flag):
+        return None
+    if not found.origins and not found.origin_pattern:
+        raise refuse(f"{prefix}_allow_origins", "origins, as http.cors is enabled", None)
     return found
 
 
-def _unknown(path: str, siblings: list[str]) -> str:
-    name = path.rpartition(".")[2]
-    near = difflib.get_close_matches(name, siblings, n=1)
-    return f"no such option of @service{f'; did you mean {near[0]!r}?' if near else ''}"
+def _tls(get: Any) -> TlsSettings | None:
+    requirement = get("ssl.cert_reqs", _whole) or 0
+    if requirement > 2:
+        raise refuse("ssl.cert_reqs", "0, 1 or 2, as in Python's ssl module", requirement)
+    texts = {
+        name: get(f"ssl.{name}", _text) or ""
+        for name in ("certfile", "keyfile", "keyfile_password", "ca_certs", "ciphers")
+    }
+    if not get("ssl.enabled", _flag):
+        return None
+    if not texts["certfile"]:
+        raise refuse("ssl.certfile", "the path of a certificate, as ssl is enabled", None)
+    return TlsSettings(cert_reqs=requirement, **texts)
 
 
-def _optional(section: Mapping[str, Any], path: str, read_value: Any) -> Any:
-    value = section.get(path.rpartition(".")[2])
-    return None if value is None else read_value(value, path)
+def _access_log(get: Any) -> AccessLogSettings | None:
+    section = "logging.access"
+    flags = {
+        name: get(f"{section}.{name}", _flag) is not False
+        for name in (
+            "request_content_length",
+            "request_content_type",
+            "response_content_length",
+            "response_content_type",
+        )
+    }
+    found = AccessLogSettings(
+        skip_paths=get(f"{section}.skip_paths", _words) or (),
+        trace_id=get(f"{section}.format.trace_id", _number_format) or "032x",
+        span_id=get(f"{section}.format.span_id", _number_format) or "016x",
+        **flags,
+    )
+    return found if get(f"{section}.enabled", _flag) else None
+
+
+def _monitoring(get: Any) -> MonitoringSettings:
+    kind = get("monitoring.type", _text) or "default"
+    if kind != "default":
+        raise refuse("monitoring.type", "'default', files with a JSON object a line", kind)
+    directory = get("monitoring.options.log_path", _text) or "monitoring"
+    return MonitoringSettings(enabled=get("monitoring.enabled", _flag) is not False, directory=directory)
+
+
+def _buckets(get: Any) -> tuple[float, ...]:
+    section = "metrics.duration"
+    found: tuple[float, ...] | None = get(f"{section}.buckets", _bounds)
+    low, high, factor = (get(f"{section}.{name}", _positive) for name in ("min", "max", "factor"))
+    if low is None and high is None and factor is None:
+        return found or ()
+    if found is not None or low is None or high is None or factor is None:
+        raise refuse(section, "either buckets, or min, max and factor", "another choice of them")
+    if factor <= 1 or low >= high:
+        raise refuse(section, "min below max, and a factor above 1", (low, high, factor))
+    bounds = [low]
+    while bounds[-1] * factor < high:
+        bounds.append(bounds[-1] * factor)
+    return _bounds([*bounds, high], section)
+
+
+MOST_BUCKETS = 24
+
+
+def _bounds(value: Any, path: str) -> tuple[float, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+        raise refuse(path, "a list of seconds", value)
+    bounds = tuple(_positive(bound, path) for bound in value if bound != float("inf"))
+    if list(bounds) != sorted(set(bounds)):
+        raise refuse(path, "seconds in rising order", value)
+    if len(bounds) > MOST_BUCKETS:
+        raise refuse(path, f"at most {MOST_BUCKETS} buckets", len(bounds))
+    return bounds
 
 
 def _count(value: Any, path: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ServiceError(f"expected a whole number above 0, found {value!r}", at=path)
+        raise refuse(path, "a whole number above 0", value)
     return value
+
+
+def _whole(value: Any, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise refuse(path, "a whole number from 0", value)
+    return int(value)
+
+
+def _port(value: Any, path: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 65_535:
+        raise refuse(path, "a port from 0 to 65535", value)
+    return value
+
+
+def _ports(value: Any, path: str) -> list[int]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise refuse(path, "a list of ports", value)
+    return [_port(port, path) for port in value]
 
 
 def _positive(value: Any, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-        raise ServiceError(f"expected a number above 0, found {value!r}", at=path)
+        raise refuse(path, "a number above 0", value)
     return float(value)
+
+
+def _flag(value: Any, path: str) -> bool:
+    if not isinstance(value, bool):
+        raise refuse(path, "True or False", value)
+    return value
+
+
+def _text(value: Any, path: str) -> str:
+    if not isinstance(value, str):
+        raise refuse(path, "text", value)
+    return value
+
+
+def _path(value: Any, path: str) -> str:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise refuse(path, "a path that starts with '/'", value)
+    return value
+
+
+def _words(value: Any, path: str) -> tuple[str, ...]:
+    words = (value,) if isinstance(value, str) else value
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        raise refuse(path, "text, or a list of texts", value)
+    return tuple(words)
+
+
+def _pattern(value: Any, path: str) -> str:
+    try:
+        re.compile(value)
+    except (re.error, TypeError):
+        raise refuse(path, "a regular expression", value) from None
+    return str(value)
+
+
+def _metric_name(value: Any, path: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"[a-zA-Z_:][a-zA-Z0-9_:]*", value):
+        raise refuse(path, "a name Prometheus takes", value)
+    return value
+
+
+def _number_format(value: Any, path: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(r"0?\d{0,3}[xXdob]?", value):
+        raise refuse(path, "a format of whole numbers such as '032x'", value)
+    return value
 
 
 def _workers(value: Any, path: str) -> int | str:
     if value in ("cpu_count", "cpu"):
         return "cpu"
     if isinstance(value, str):
-        raise ServiceError(f"expected a whole number above 0 or 'cpu_count', found {value!r}", at=path)
+        raise refuse(path, "a whole number above 0 or 'cpu_count'", value)
     return _count(value, path)
 
 
@@ -144,7 +252,7 @@ def _cores(value: Any, path: str) -> float:
     if isinstance(value, str):
         matched = _QUANTITY.match(value.strip())
         if matched is None or matched[2] not in ("", "m"):
-            raise ServiceError(f"expected cores such as 2, '0.5' or '100m', found {value!r}", at=path)
+            raise refuse(path, "cores such as 2, '0.5' or '100m'", value)
         value = float(matched[1]) * _UNITS[matched[2]]
     return _positive(value, path)
 
@@ -155,6 +263,6 @@ def _bytes(value: Any, path: str) -> int:
     if isinstance(value, str):
         matched = _QUANTITY.match(value.strip())
         if matched is None or matched[2] == "m":
-            raise ServiceError(f"expected memory such as 2, '512Mi' or '2Gi', found {value!r}", at=path)
+            raise refuse(path, "memory such as 2, '512Mi' or '2Gi'", value)
         value, unit = float(matched[1]), matched[2] or "Gi"
     return int(_positive(value, path) * _UNITS[unit])

@@ -9,11 +9,12 @@ from typing import Any, Generic, NoReturn, TypeVar, overload
 
 from tiffin.errors import ServiceError
 from tiffin.service import config as config_module
-from tiffin.service import graph, openapi
+from tiffin.service import configuration, graph, openapi, upwards
 from tiffin.service.context import Context
 from tiffin.service.dependency import AsyncMethods, Dependency, SyncMethods
 from tiffin.service.endpoint import Endpoint
 from tiffin.service.hooks import Moment, hooks_of
+from tiffin.service.mounts import Middleware, Mount, checked, give_self, mounts_of
 from tiffin.spec.description import EndpointDescription, ServiceDescription
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ class Service(Generic[T]):
         path_prefix: str | None = None,
         envs: list[dict[str, str]] | None = None,
         labels: dict[str, str] | None = None,
+        cmd: list[str] | None = None,
         is_strict: bool = True,
     ) -> None:
         self.inner = inner
@@ -55,14 +57,17 @@ class Service(Generic[T]):
         self.apis: dict[str, Endpoint] = {}
         self.dependencies: dict[str, Dependency] = {}
         self.models: list[Any] = []
+        self.mounts: list[Mount] = []
+        self.middlewares: list[Middleware] = []
+        self.cmd = list(cmd or [])
+        self.served_at = ""
         self.context = Context({})
         self._shared: T | None = None
         self._lock = threading.Lock()
         self._scan()
         if image is not None:
             warnings = (*warnings, "image: is recorded for building an image; serving does not use it")
-        if self.path_prefix:
-            warnings = (*warnings, "path_prefix: applies to the endpoints; health and metrics stay at the root")
+        self._said = tuple(warning for warning in warnings if warning.startswith("image: "))
         self.warnings = warnings
         self.__doc__ = inner.__doc__
         self.__name__ = self.name
@@ -78,8 +83,73 @@ class Service(Generic[T]):
                 self.dependencies[name] = member
             elif type(member).__name__ in ("BentoModel", "HuggingFaceModel"):
                 self.models.append(member)
-        if hasattr(self.inner, "__command__"):
-            _refuse("__command__", "write endpoints with @api")
+        for mount in reversed(mounts_of(self.inner)):
+            self._mount(mount)
+
+    @property
+    def has_program(self) -> bool:
+        """Whether a program of the author's answers, and not the class's methods."""
+        return bool(self.cmd) or hasattr(self.inner, "__command__")
+
+    def reconfigure(self, config: dict[str, Any]) -> None:
+        """Take options in place of those of the decorator; unknown ones are warnings.
+
+        Raises:
+            ServiceError: a wrong value.
+        """
+        self.config = config
+        self.settings, warnings = config_module.read(config, is_strict=False)
+        self.warnings = (*warnings, *self._said)
+
+    def mount_asgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Serve an ASGI application at a path, and everything below it that is no endpoint's."""
+        self._mount(checked(app, path, name))
+
+    def mount_wsgi_app(self, app: Any, path: str = "/", name: str | None = None) -> None:
+        """Serve a WSGI application, as ``mount_asgi_app`` does; its calls run in the service's threads."""
+        self._mount(checked(app, path, name, "wsgi"))
+
+    def _mount(self, mount: Mount) -> None:
+        # Where two want one path, the later one has it.
+        self.mounts = [other for other in self.mounts if other.path != mount.path] + [mount]
+        if mount.kind == "asgi":
+            give_self(self, mount.app)
+
+    def add_asgi_middleware(self, middleware: Callable[..., Any], **options: Any) -> None:
+        """Put an ASGI middleware, ``middleware(app, **options)``, around every endpoint and mounted application.
+
+        The first one that is added is the outermost. Health and metrics are not the service's, and go past it.
+        """
+        self.middlewares.append(Middleware(middleware, options))
+
+    def to_asgi(self, is_main: bool = True, init: bool = False) -> Any:
+        """The whole service as an ASGI application, for another server or a test client.
+
+        Example::
+
+            from starlette.testclient import TestClient
+
+            with TestClient(Iris.to_asgi()) as client:
+                client.post("/score", json={"x": [[1, 2, 3, 4]]})
+
+        The lifespan of ASGI starts and stops it; where there is none, the first call starts it. ``init`` makes the
+        instance now. Dependencies run in this process.
+
+        Raises:
+            ServiceError: a signature cannot be served.
+        """
+        configuration.apply(self)
+        self.check()
+        application = upwards.import_module("tiffin.runtime.service_asgi").ServiceAsgi(self)
+        if init:
+            self.shared()
+        return application
+
+    def serve_http(self, **options: Any) -> None:
+        """Serve until told to stop, in a process of its own; options are those of ``tiffin.serve``."""
+        from tiffin.service import serving
+
+        serving.serve(self, blocking=True, **options)
 
     def __call__(self, *args: Any, **kwargs: Any) -> T:
         """A new instance, with ``to_async`` and ``to_sync`` beside its methods."""
@@ -99,6 +169,11 @@ class Service(Generic[T]):
             if self._shared is None:
                 self._shared = self()
             return self._shared
+
+    def forget(self) -> None:
+        """Let go of the shared instance: the next use makes a new one."""
+        with self._lock:
+            self._shared = None
 
     def __repr__(self) -> str:
         return f"<Service name={self.name!r}>"
@@ -147,6 +222,7 @@ class Service(Generic[T]):
         if self.inner.__doc__ is not None:
             schema["description"] = self.inner.__doc__
         schema["paths"] = {route["route"]: {"mounted": False} for route in routes}
+        schema["paths"].update({mount.path or "/": {"mounted": True} for mount in self.mounts})
         return schema
 
     def describe(self, target: str) -> ServiceDescription:
@@ -194,33 +270,13 @@ class Service(Generic[T]):
         return f"{self.inner.__module__}:{self.inner.__name__}"
 
     @property
-    def url(self) -> None:
-        """Where the service is served as a dependency; always ``None``, as dependencies run in process."""
-        return
+    def url(self) -> str | None:
+        """Where the service is served as a dependency; ``None`` when it runs in the process that uses it."""
+        return self.served_at or None
 
-    def get_hosts(self) -> NoReturn:
-        """Not part of this version; raises ServiceError."""
-        _refuse("Service.get_hosts", "dependencies run in the process that uses them")
-
-    def to_asgi(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not part of this version; raises ServiceError."""
-        _refuse("Service.to_asgi", "run `tiffin serve`, or call the methods of an instance")
-
-    def mount_asgi_app(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not part of this version; raises ServiceError."""
-        _refuse("Service.mount_asgi_app", "serve the ASGI application beside the service")
-
-    def mount_wsgi_app(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not part of this version; raises ServiceError."""
-        _refuse("Service.mount_wsgi_app", "serve the WSGI application beside the service")
-
-    def add_asgi_middleware(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not part of this version; raises ServiceError."""
-        _refuse("Service.add_asgi_middleware", "do its work in the gateway, or in the methods")
-
-    def serve_http(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not part of this version; raises ServiceError."""
-        _refuse("Service.serve_http", "run `tiffin serve`")
+    async def get_hosts(self) -> list[str]:
+        """The addresses of the service's replicas; empty when it runs in the process that uses it."""
+        return [url] if (url := self.url) else []
 
 
 def _refuse(what: str, hint: str) -> NoReturn:
@@ -238,6 +294,7 @@ def service(
     path_prefix: str | None = ...,
     envs: list[dict[str, str]] | None = ...,
     labels: dict[str, str] | None = ...,
+    cmd: list[str] | None = ...,
     **config: Any,
 ) -> Callable[[type[T]], Service[T]]: ...
 def service(inner: type[Any] | None = None, /, **options: Any) -> Any:
@@ -250,8 +307,9 @@ def service(inner: type[Any] | None = None, /, **options: Any) -> Any:
 
     Options by name: ``name`` (default: the class's), ``description``, ``path_prefix``, ``envs`` (a list of
     ``{"name", "value", "stage"}``), ``labels``, ``image``; and ``resources`` (``cpu``, ``memory``, ``gpu``),
-    ``workers`` (a number or ``"cpu_count"``), ``threads`` (for methods that are not async) and ``traffic``
-    (``timeout`` in seconds, ``max_concurrency``).
+    ``workers`` (a number or ``"cpu_count"``), ``threads`` (for methods that are not async), ``traffic``
+    (``timeout`` in seconds, ``max_concurrency``), ``http``, ``ssl``, ``metrics``, ``logging`` and the rest of
+    ``tiffin.service.options``. ``cmd`` is a program that answers in place of the methods.
 
     Raises:
         ServiceError: an unknown option, a wrong value, or a class that is a Service already.
@@ -269,7 +327,6 @@ def decorate(inner: type[Any] | None, options: dict[str, Any], *, is_strict: boo
         raise ServiceError(f"expected a class, found {inner!r}")
     named = {key: options[key] for key in config_module.NAMED if key in options}
     config = {key: value for key, value in options.items() if key not in named}
-    for absent in ("cmd", "service_class"):
-        if named.pop(absent, None) is not None:
-            _refuse(f"@service({absent}=...)", "write endpoints with @api")
+    if named.pop("service_class", None) not in (None, Service):
+        _refuse("@service(service_class=...)", "write the class's methods")
     return Service(inner, config=config, is_strict=is_strict, **named)

@@ -15,7 +15,7 @@ from types import ModuleType, TracebackType
 from typing import Any
 
 from tiffin.errors import ServiceError, TiffinError
-from tiffin.service import compat
+from tiffin.service import arguments, compat, configuration
 from tiffin.service.definition import Service
 
 _BUILD_FILES = ("bentofile.yaml", "bentofile.yml")
@@ -48,6 +48,7 @@ def load(target: str, directory: str | Path = ".") -> Service[Any] | type:
     found = _attribute(module, attribute, target) if attribute else _only_service(module, target)
     found = compat.adapt(found)
     if isinstance(found, Service):
+        configuration.apply(found)
         found.check()
         return found
     if isinstance(found, type):
@@ -104,6 +105,8 @@ def _service_key(file: Path) -> str:
     except yaml.YAMLError as error:
         raise ServiceError(f"expected YAML: {error}", at=str(file)) from None
     target = content.get("service") if isinstance(content, dict) else None
+    given = content.get("args") if isinstance(content, dict) else None
+    arguments.set_defaults(given if isinstance(given, dict) else {})
     if not isinstance(target, str) or not target:
         raise ServiceError("expected service: module:Class, found none", at=str(file))
     return target

@@ -82,9 +82,8 @@ def test_an_unknown_option_is_an_error_that_knows_better_or_a_warning(config, pa
 @pytest.mark.parametrize(
     ("config", "path"),
     [
-        ({"http": {"port": 4000}}, "http"),
-        ({"metrics": {"enabled": False}}, "metrics"),
-        ({"traffic": {"concurrency": 32}}, "traffic.concurrency"),
+        ({"tracing": {"sample_rate": 1.0}}, "tracing"),
+        ({"grpc": {"port": 3001}}, "grpc"),
         ({"traffic": {"external_queue": True}}, "traffic.external_queue"),
         ({"resources": {"gpu_type": "nvidia-l4"}}, "resources.gpu_type"),
     ],

@@ -37,6 +37,15 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
         "IODescriptor": ("tiffin.codec.io_model", "IODescriptor"),
         "Field": ("pydantic", "Field"),
         "load": ("tiffin.service.loading", "load"),
+        "SyncHTTPClient": ("tiffin.client.service_blocking", "SyncHTTPClient"),
+        "AsyncHTTPClient": ("tiffin.client.service_async", "AsyncHTTPClient"),
+        "asgi_app": ("tiffin.service.mounts", "asgi_app"),
+        "mount_asgi_app": ("tiffin.service.mounts", "asgi_app"),
+        "use_arguments": ("tiffin.service.arguments", "use_arguments"),
+        "monitor": ("tiffin.service.monitoring", "monitor"),
+        "serve": ("tiffin.service.serving", "serve"),
+        "load_config": ("tiffin.service.configuration", "load_config"),
+        "save_config": ("tiffin.service.configuration", "save_config"),
         "Model": ("tiffin.service.models", "Model"),
         **{
             name: ("tiffin.bundle.api", name)
@@ -56,6 +65,12 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
             "TensorSchema",
         )
     },
+    "bentoml.metrics": {"*": ("tiffin.service.metrics", "")},
+    "bentoml.monitoring": {
+        "monitor": ("tiffin.service.monitoring", "monitor"),
+        "MonitorBase": ("tiffin.service.monitoring", "Monitor"),
+    },
+    "bentoml.gradio": {"mount_gradio_app": ("tiffin.service.gradio", "mount_gradio_app")},
     "bentoml.exceptions": {"*": ("tiffin.service.exceptions", "")},
     "bentoml.images": {"Image": ("tiffin.service.images", "Image")},
     "bentoml.models": {"*": ("tiffin.service.models", "")},
