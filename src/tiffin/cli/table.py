@@ -37,6 +37,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("events", "tiffin.cli.events:events", "Show what happened.", LOOK),
     Entry("wait", "tiffin.cli.wait:wait", "Wait until a deployment is ready, deleted or as you say.", LOOK),
     Entry("top", "tiffin.cli.top:top", "Show what replicas use: cores, memory, calls.", LOOK),
+    Entry("tasks", "tiffin.cli.tasks:tasks", "List, fetch, cancel and retry tasks of services.", LOOK),
     Entry("doctor", "tiffin.cli.doctor:doctor", "Check what this machine has, and what is wrong with it.", LOOK),
     Entry("rollout", "tiffin.cli.rollout:rollout", "Show and steer how a new revision takes over.", RELEASE),
     Entry("shadow", "tiffin.cli.shadow:shadow", "Report how the answers of a shadow differ.", RELEASE),

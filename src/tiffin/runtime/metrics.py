@@ -275,8 +275,7 @@ class Metrics:
         for slot, state in enumerate(TASK_STATES):
             if count := self._sum(_TASKS + slot):
                 ended.add_metric([*values, state], count)
-        if ended.samples:
-            yield ended
+        yield ended
 
     def _sum(self, slot: int) -> float:
         return sum(block[slot] for block in self._blocks)
