@@ -401,7 +401,12 @@ def with_description(
         name=name,
         derived_name=derived,
         components=(entry, *beside, *parts),
-        routes=routes.own(name, deployment.namespace, domain) + routes.service(endpoints) + inner,
+        routes=(
+            *routes.own(name, deployment.namespace, domain),
+            *routes.service(endpoints),
+            *routes.tensors(name),
+            *inner,
+        ),
         labels=labels,
         warnings=deployment.warnings + tuple(SpecWarning(source.target, text) for text in description.warnings),
     )

@@ -43,6 +43,14 @@ def open_inference(name: str) -> tuple[Route, ...]:
     return (Route(path=f"/v2/models/{name}", shared=True), *_shared(exact))
 
 
+def tensors(name: str) -> tuple[Route, ...]:
+    """The V2 addresses of a service by its deployment's name, on any host."""
+    return (
+        Route(path=f"/v2/models/{name}", shared=True),
+        *_shared(("/v2", "/v2/health/live", "/v2/health/ready")),
+    )
+
+
 def components(name: str, namespace: str, names: Iterable[str]) -> tuple[Route, ...]:
     """The address of each component by itself: ``/default/iris/-/predictor``.
 

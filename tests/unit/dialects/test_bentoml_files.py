@@ -207,6 +207,10 @@ def test_a_described_service_has_its_endpoints_at_the_root():
     assert shared == {
         "/predict": True,
         "/train": False,
+        "/v2/models/iris_classifier": False,
+        "/v2": True,
+        "/v2/health/live": True,
+        "/v2/health/ready": True,
         "/schema.json": True,
         "/docs.json": True,
         "/readyz": True,
