@@ -17,7 +17,7 @@ def group_of(value: Any, dimension: int) -> Hashable:
         return ("frame", tuple(map(str, value.columns)), tuple(map(str, value.dtypes)))
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         shape = tuple(value.shape)
-        return (type(value).__name__, str(value.dtype), shape[:dimension], shape[dimension + 1 :])
+        return (type(value), value.dtype, shape[:dimension], shape[dimension + 1 :])
     return type(value).__name__
 
 

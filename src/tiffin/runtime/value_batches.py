@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 from tiffin.errors import NotReady, PredictError
@@ -22,22 +23,21 @@ MAX_BYTES = 64 * 1024 * 1024
 """Cap in bytes of a batch; unlike a saved model's, a method's batches are bounded by its author in items."""
 
 Ask = Callable[[Any], Awaitable[Any]]
+Done = Callable[[Any], None]
 
 
-class _Waiting:
-    """One call's value and what becomes of it."""
+class Waiting:
+    """One call's value and who is told its answer; with ``cancelled`` set, nobody is."""
 
-    __slots__ = ("ask", "cancelled", "future", "group", "nbytes", "queued", "rows", "value")
+    __slots__ = ("ask", "cancelled", "done", "group", "nbytes", "queued", "rows", "value")
 
-    def __init__(
-        self, value: Any, ask: Ask, group: Hashable, rows: int, nbytes: float, future: asyncio.Future[Any]
-    ) -> None:
+    def __init__(self, value: Any, ask: Ask, group: Hashable, rows: int, nbytes: float, done: Done) -> None:
         self.value = value
         self.ask = ask
         self.group = group
         self.rows = rows
         self.nbytes = nbytes
-        self.future = future
+        self.done = done
         self.queued = time.perf_counter()
         self.cancelled = False
 
@@ -70,9 +70,9 @@ class ValueBatches:
         self._cost = cost
         self._max_cost = max_cost
         # Without a cost the bytes of arrays are what a batch is full of.
-        self._batcher: Batcher[_Waiting] = Batcher(max_items, max_cost)
+        self._batcher: Batcher[Waiting] = Batcher(max_items, max_cost)
         self._task: asyncio.Task[None] | None = None
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
         self._shedding: asyncio.TimerHandle | None = None
 
     async def submit(self, value: Any, ask: Ask) -> Any:
@@ -84,9 +84,8 @@ class ValueBatches:
             PredictError: the method gave another number of items than it got.
             NotReady: the call waited longer than ``max_wait_seconds``.
         """
-        count = length(value, self._in)
-        weights = None if self._cost is None else costs(value, self._in, self._cost, self._max_cost)
-        if count <= self._max_items and (weights is None or sum(weights) <= self._max_cost):
+        count, weights = self._measure(value)
+        if self._fits(count, weights):
             return await self._wait(value, ask, count, _weight(value, weights))
         waits = []
         for start, end in parts(count, self._max_items, weights, self._max_cost):
@@ -95,20 +94,41 @@ class ValueBatches:
             waits.append(self._wait(part, ask, end - start, weight))
         return join(await asyncio.gather(*waits), self._out)
 
+    def offer(self, value: Any, ask: Ask, done: Done) -> Waiting | None:
+        """As ``submit``, without a coroutine that waits: ``done`` is called with the answer, or the exception.
+
+        None, and nothing done, when the value is more than one batch holds.
+        """
+        count, weights = self._measure(value)
+        if not self._fits(count, weights):
+            return None
+        return self._add(value, ask, count, _weight(value, weights), done)
+
+    def _measure(self, value: Any) -> tuple[int, list[float] | None]:
+        count = length(value, self._in)
+        return count, None if self._cost is None else costs(value, self._in, self._cost, self._max_cost)
+
+    def _fits(self, count: int, weights: list[float] | None) -> bool:
+        return count <= self._max_items and (weights is None or sum(weights) <= self._max_cost)
+
     async def _wait(self, value: Any, ask: Ask, count: int, weight: float) -> Any:
-        loop = asyncio.get_running_loop()
-        item = _Waiting(value, ask, group_of(value, self._in), count, weight, loop.create_future())
-        self._batcher.add(item)
-        self._queue.append(item)
-        if self._shedding is None:
-            self._shedding = loop.call_later(self._max_wait, self._shed)
-        if self._task is None:
-            self._task = asyncio.create_task(self._work())
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        item = self._add(value, ask, count, weight, partial(_resolve, future))
         try:
-            return await item.future
+            return await future
         except asyncio.CancelledError:
             item.cancelled = True
             raise
+
+    def _add(self, value: Any, ask: Ask, count: int, weight: float, done: Done) -> Waiting:
+        item = Waiting(value, ask, group_of(value, self._in), count, weight, done)
+        self._batcher.add(item)
+        self._queue.append(item)
+        if self._shedding is None:
+            self._shedding = asyncio.get_running_loop().call_later(self._max_wait, self._shed)
+        if self._task is None:
+            self._task = asyncio.create_task(self._work())
+        return item
 
     def _shed(self) -> None:
         """Refuse the calls that have waited too long, also while a batch is being answered: they have given up."""
@@ -120,8 +140,8 @@ class ValueBatches:
                 self._shedding = asyncio.get_running_loop().call_later(left, self._shed)
                 return
             item = queue.popleft()
-            item.cancelled = True
             _settle(item, self._too_late())
+            item.cancelled = True
 
     def _too_late(self) -> NotReady:
         return NotReady(
@@ -146,7 +166,7 @@ class ValueBatches:
         finally:
             self._task = None
 
-    def _began(self, batch: Sequence[_Waiting]) -> None:
+    def _began(self, batch: Sequence[Waiting]) -> None:
         """These wait no more, nor do those before them whose callers have gone."""
         taken = set(map(id, batch))
         queue = self._queue
@@ -158,14 +178,14 @@ class ValueBatches:
             self._shedding.cancel()
             self._shedding = None
 
-    def _count(self, batch: Sequence[_Waiting], began: float) -> None:
+    def _count(self, batch: Sequence[Waiting], began: float) -> None:
         ended = time.perf_counter()
         rows = sum(item.rows for item in batch)
         self._batcher.ended(rows, ended - began, ended)
         if self._metrics is not None:
             self._metrics.batch(rows, ended - began, [began - item.queued for item in batch])
 
-    async def _answer(self, batch: Sequence[_Waiting]) -> None:
+    async def _answer(self, batch: Sequence[Waiting]) -> None:
         try:
             value = batch[0].value if len(batch) == 1 else join([item.value for item in batch], self._in)
             answer = await batch[0].ask(value)
@@ -189,13 +209,18 @@ class ValueBatches:
             start += item.rows
 
 
-def _settle(item: _Waiting, outcome: Any) -> None:
-    if item.future.done():
+def _settle(item: Waiting, outcome: Any) -> None:
+    if not item.cancelled:
+        item.done(outcome)
+
+
+def _resolve(future: asyncio.Future[Any], outcome: Any) -> None:
+    if future.done():
         return  # Its caller has gone.
     if isinstance(outcome, Exception):
-        item.future.set_exception(outcome)
+        future.set_exception(outcome)
     else:
-        item.future.set_result(outcome)
+        future.set_result(outcome)
 
 
 def _weight(value: Any, weights: Sequence[float] | None) -> float:
