@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 def models(
     action: Annotated[
-        Literal["list", "get", "delete", "save", "export", "import"], typer.Argument(help="What to do.")
+        Literal["list", "get", "delete", "save", "export", "import", "push", "pull"],
+        typer.Argument(help="What to do."),
     ] = "list",
     words: Annotated[
         list[str] | None,
@@ -31,12 +32,17 @@ def models(
     tag: Annotated[str, typer.Option("--tag", "-t", help="name:version, with import.")] = "",
     output_format: StoreOutput = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete every version when none is written.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Ask the registry in plain HTTP, with push and pull.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List, show, save, delete, export and import models.
+    """List, show, save, delete, export, import, push and pull models.
 
     `tiffin models save TAG PATH` stores a file, or the files of a directory. A model that a bundle needs is not
-    deleted. `tiffin serve model://TAG` serves a saved model.
+    deleted. `tiffin serve model://TAG` serves a saved model. Other systems are named in place of a file:
+    `mlflow://host:port/NAME/VERSION` or `models:/NAME/VERSION` is MLflow's registry, `hf-dir:DIRECTORY` a model as
+    Hugging Face lays it out.
     """
     from tiffin.errors import SpecError
 
@@ -53,10 +59,14 @@ def models(
         _save(given[0], given[1], label or [], {"run": run, "parent": parent, "data": data}, as_json=as_json)
     elif action == "export" and len(given) in (1, 2):
         _export(given[0], given[1] if len(given) == 2 else ".", as_json=as_json)
+    elif action in ("push", "pull") and len(given) in (1, 2):
+        _move(action, given, tag, as_json=as_json, insecure=insecure)
     elif action == "import" and len(given) == 1:
         _import(given[0], tag, as_json=as_json)
     else:
-        wanted = {"save": "TAG PATH", "export": "TAG [OUT]", "import": "PATH"}.get(action, "TAG...")
+        wanted = {
+            "save": "TAG PATH", "export": "TAG [OUT]", "import": "PATH", "push": "TAG [REF]", "pull": "REF"
+        }.get(action, "TAG...")  # fmt: skip
         raise SpecError(f"expected tiffin models {action} {wanted}", hint="`tiffin models list` lists the tags")
 
 
@@ -186,9 +196,15 @@ def _save(tag: str, path: str, labels: list[str], lineage: dict[str, str], *, as
 def _export(tag: str, out: str, *, as_json: bool) -> None:
     from tiffin.bundle import pinning
     from tiffin.kits import paths
+    from tiffin.models import exchange
     from tiffin.store import trees
 
     store = _store()
+    if exchange.handles(out):
+        data = paths.data_directory().make()
+        where = exchange.export_model(tag, out, data, progress=lambda path: output.say(f"uploading {path}"))
+        archiving.told(tag, None, where, as_json)
+        return
     if pinning.located(store, tag)[1]:
         paths.data_directory().make()
         _adopt(store, tag)
@@ -208,12 +224,31 @@ def _adopt(store: ModelStore, tag: str) -> None:
 
 def _import(source: str, tag: str, *, as_json: bool) -> None:
     from tiffin.kits import paths
+    from tiffin.models import exchange
     from tiffin.store import trees
 
-    paths.data_directory().make()
+    data = paths.data_directory().make()
+    if exchange.handles(source):
+        with output.busy("importing"):
+            model = exchange.import_model(source, tag, data)
+        _told("imported", model, as_json)
+        return
     with archiving.fetched(source) as path, output.busy("importing"):
         model = trees.import_model(_store(), path, tag)
     _told("imported", model, as_json)
+
+
+def _move(action: str, given: list[str], tag: str, *, as_json: bool, insecure: bool) -> None:
+    from tiffin.cli import pushing
+    from tiffin.errors import SpecError
+
+    if action == "push":
+        where = given[1] if len(given) == 2 else ""
+        pushing.push(given[0], where, is_model=True, insecure=insecure, as_json=as_json)
+    elif len(given) == 2:
+        raise SpecError("expected tiffin models pull REF", hint="another name here: --tag NAME:VERSION")
+    else:
+        pushing.pull(given[0], tag, "model", insecure=insecure, as_json=as_json)
 
 
 def _told(verb: str, model: StoredModel, as_json: bool) -> None:
