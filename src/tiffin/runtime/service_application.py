@@ -13,7 +13,7 @@ import inspect
 import logging
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,14 +23,16 @@ from tiffin.codec.inputs import Arguments
 from tiffin.errors import ServiceError, TiffinError, TooManyCalls
 from tiffin.protocol import named_json
 from tiffin.protocol.reply import Reply
+from tiffin.runtime import bundled_models
 from tiffin.runtime.exchange import Endpoint, Exchange
-from tiffin.runtime.facets import facets_of
+from tiffin.runtime.facets import Facet, facets_of
 from tiffin.runtime.metrics import Metrics
+from tiffin.runtime.service_around import around
 from tiffin.runtime.service_call import Call
 from tiffin.runtime.service_tensors import ServiceTensors
 from tiffin.runtime.tensor_models import Models
 from tiffin.runtime.value_batches import Ask, ValueBatches
-from tiffin.service import context, graph, loading
+from tiffin.service import context, graph, loading, monitoring
 from tiffin.service.definition import Service
 from tiffin.service.dependency import SyncMethods
 from tiffin.service.endpoint import Endpoint as Method
@@ -89,6 +91,7 @@ class ServiceApplication:
 
     def load(self) -> None:
         """Run the deployment hooks and make the instance, and those of the services it depends on."""
+        bundled_models.pin(Path(self._spec.path))
         for name in graph.wait(self.service, DEPENDENCY_SECONDS):
             log.warning("%s, which %s depends on, is not ready yet", name, self.service.name)
         for warning in self.service.warnings:
@@ -141,6 +144,7 @@ class ServiceApplication:
         if self._deferred:
             self._make()
         context.set_current_service(self._instance)
+        monitoring.configure(self.service.settings.monitoring)
         await self._hooks("startup")
         for facet in self._facets:
             await facet.start()
@@ -153,6 +157,7 @@ class ServiceApplication:
             task.cancel()
         await self._hooks("shutdown")
         context.set_current_service(None)
+        await graph.close(self.service)
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
@@ -200,7 +205,7 @@ class ServiceApplication:
                 if (endpoint.method, endpoint.template) not in taken:
                     taken.add((endpoint.method, endpoint.template))
                     found.append(endpoint)
-        return found
+        return around(self, found)
 
     def render_error(self, path: str, error: TiffinError) -> Reply:
         """An error as BentoML renders it, or as the tensor protocol does below ``/v2``."""
@@ -240,9 +245,21 @@ class ServiceApplication:
 
         return handle
 
+    def admit(self) -> None:
+        """One call more; raises TooManyCalls when that is one too many."""
+        if self._limit is not None and self._in_flight >= self._limit:
+            raise TooManyCalls("Too many requests")
+        self._in_flight += 1
+
     def ended(self) -> None:
         """One call less."""
         self._in_flight -= 1
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done on the loop; it is cancelled when the replica stops."""
+        task = self.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def bind(self, method: Method, arguments: Arguments) -> Callable[[], Any]:
         """A function that makes the call."""
@@ -261,6 +278,11 @@ class ServiceApplication:
                 **({} if method.max_batch_cost is None else {"max_cost": method.max_batch_cost}),
             )
         return found
+
+    @property
+    def facets(self) -> list[Facet]:
+        """The further ways to reach the service."""
+        return self._facets
 
     def task_ended(self, state: str) -> None:
         """Count a task that has ended."""
