@@ -46,10 +46,10 @@ def image(
         typer.Option(help="linux/amd64,linux/arm64: several make an index. This machine's when not given."),
     ] = None,
     python: Annotated[str, typer.Option(help="Version of Python; that of the bundle when not given.")] = "",
-    byte_code: Annotated[
-        bool, typer.Option("--byte-code/--no-byte-code", help="Compile modules, so that containers start faster.")
-    ] = True,
-    insecure: Annotated[bool, typer.Option(help="Ask the registry in plain HTTP.")] = False,
+    without_byte_code: Annotated[
+        bool, typer.Option("--no-byte-code", help="Leave out compiled modules: smaller, and slower to start.")
+    ] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Ask the registry in plain HTTP.")] = False,
     builder: Annotated[
         Literal["", "docker", "podman", "buildah", "nerdctl"],
         typer.Option(help="Let this engine build it, from a Dockerfile."),
@@ -97,7 +97,7 @@ def image(
     _check_output(out, form, len(several))
     begun = time.monotonic()
     workshop = _workshop()
-    chosen = building.Wanted(base=base, platforms=several, python=python, byte_code=byte_code)
+    chosen = building.Wanted(base=base, platforms=several, python=python, byte_code=not without_byte_code)
     made = make(found, workshop, chosen, insecure=insecure)
     for name in names:
         workshop.layout.tag(made.descriptor, name)
@@ -158,37 +158,32 @@ def _workshop() -> Workshop:
     written = os.environ.get("SOURCE_DATE_EPOCH", "").strip() or "0"
     if not written.isdigit():
         raise SpecError(f"expected SOURCE_DATE_EPOCH to be seconds since 1970, found {written!r}")
-    return Workshop(paths.data_directory().make().images, mtime=int(written), tell=tell)
+    return Workshop(
+        paths.data_directory().make().images,
+        mtime=int(written),
+        tell=tell,
+        say=lambda text: output.say(f"  {text}"),
+    )
 
 
 def make(bundle: Bundle, workshop: Workshop, wanted: Wanted, *, insecure: bool = False) -> Made:
     """Make the image in the workshop, saying what goes on."""
+    from tiffin.cli.transfers import Transfers
     from tiffin.image import building
     from tiffin.kits import paths
     from tiffin.oci.layout import Layout
     from tiffin.oci.records import Platform
     from tiffin.store.models import ModelStore
 
-    downloads = output.Downloads()
-
     def fetch(reference: str, layout: Layout, platform: Platform) -> Descriptor:
         from tiffin.oci.registry import Registry
 
         output.say(f"  pulling the base {reference} for {platform}")
-        pulled = Registry(insecure=insecure).pull(
-            reference,
-            layout,
-            platform=platform,
-            progress=lambda now: downloads.show(now.name, now.done, now.total),
-        )
-        return pulled.descriptor
+        with Transfers() as shown:
+            registry = Registry(insecure=insecure)
+            return registry.pull(reference, layout, platform=platform, progress=shown.show).descriptor
 
-    models = ModelStore(paths.data_directory().models)
-    try:
-        with output.busy("making the image"):
-            made = building.build(bundle, models, wanted, workshop, fetch=fetch)
-    finally:
-        downloads.close()
+    made = building.build(bundle, ModelStore(paths.data_directory().models), wanted, workshop, fetch=fetch)
     for warning in made.warnings:
         output.warn(warning)
     return made
@@ -211,12 +206,13 @@ def _write(out: Path | None, form: Any, workshop: Workshop, descriptor: Descript
 
 
 def _push(workshop: Workshop, descriptor: Descriptor, names: list[str], insecure: bool) -> dict[str, int]:
+    from tiffin.cli.transfers import Transfers
     from tiffin.oci.registry import Registry
 
     moved = kept = 0
     for name in names:
-        with output.busy(f"pushing {name}"):
-            done = Registry(insecure=insecure).push(workshop.layout, descriptor, name)
+        with Transfers() as shown:
+            done = Registry(insecure=insecure).push(workshop.layout, descriptor, name, progress=shown.show)
         output.say(f"  pushed {name}: {size(done.moved)} sent, {size(done.kept)} there before")
         moved, kept = moved + done.moved, kept + done.kept
     return {"moved": moved, "kept": kept}

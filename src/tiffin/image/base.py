@@ -45,6 +45,7 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: as it was asked for.
+        origin: its reference; empty for a file of this machine, whose place says nothing elsewhere.
         digest: of its manifest; empty when it was made here.
         layers: blobs, the lowest first.
         diff_ids: sha256 of each layer's tar.
@@ -54,6 +55,7 @@ class Base(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
+    origin: str = ""
     digest: str
     layers: list[Descriptor]
     diff_ids: list[str]
@@ -110,6 +112,7 @@ def _archive(path: Path, name: str, workshop: Workshop) -> Descriptor:
     held = workshop.recall(key, Descriptor)
     if held is not None and all(workshop.layout.has(one) for one in _closure(workshop.layout, held)):
         return held
+    workshop.say(f"reading {path}")
     with saving(workshop.root):
         found = archives.read(path, workshop.layout, name=name)
     workshop.remember(key, found)
@@ -145,6 +148,7 @@ def _read(name: str, found: Descriptor, platform: Platform, workshop: Workshop) 
     key = workshop.key("look", [manifest.config.digest, [layer.digest for layer in manifest.layers]])
     look = workshop.recall(key, Look)
     if look is None:
+        workshop.say(f"reading the base {name}")
         for layer in manifest.layers:
             layout.verify(layer)
         look = looking.look((layer, layout.path(layer.digest)) for layer in manifest.layers)
@@ -154,6 +158,7 @@ def _read(name: str, found: Descriptor, platform: Platform, workshop: Workshop) 
         raise ImageError(f"the base {name} has {len(manifest.layers)} layers and {len(diff_ids)} diff_ids")
     return Base(
         name=name,
+        origin="" if name.partition(":")[0] in ("oci", *_ARCHIVES) else name,
         digest=found.digest,
         layers=[_as_oci(layer, name) for layer in manifest.layers],
         diff_ids=diff_ids,
@@ -189,6 +194,7 @@ def _scratch(platform: Platform, workshop: Workshop) -> Base:
     with tempfile.TemporaryDirectory(prefix="tiffin-base-") as place:
 
         def make() -> list[members.Member]:
+            workshop.say(f"making a base of this machine's Python {version}")
             found = host.gather()
             return found + (bytecode.compiled(found, program, Path(place, "pyc")) if program else [])
 
@@ -202,6 +208,7 @@ def _scratch(platform: Platform, workshop: Workshop) -> Base:
         raise StorageError("this machine's C library cannot be recognised", hint="name a base: --base")
     return Base(
         name=SCRATCH,
+        origin=SCRATCH,
         digest="",
         layers=[layer.descriptor],
         diff_ids=[layer.diff_id],

@@ -103,7 +103,7 @@ def labels(bundle: Bundle, base: Base, *, version: str, created: str) -> dict[st
         f"{_OCI}.revision": origin.commit,
         f"{_OCI}.source": origin.repository,
         f"{_OCI}.description": "" if description is msgspec.UNSET else str(description).partition("\n")[0],
-        f"{_OCI}.base.name": base.name,
+        f"{_OCI}.base.name": base.origin,
         f"{_OCI}.base.digest": base.digest,
         f"{_OWN}.bundle": f"sha256:{bundle.digest}",
         f"{_OWN}.kind": bundle.kind,

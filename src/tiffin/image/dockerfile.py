@@ -106,7 +106,7 @@ def render(
         f"RUN mkdir -p {home} && chown {places.USER}:{places.GROUP} {home} && chmod 0775 {home}"
         f" && ln -s tiffin /home/bentoml && ln -s bundle {home}/bento",
     ]
-    nothing = Base(name=base, digest="", layers=[], diff_ids=[], config={}, history=[], look=Look())
+    nothing = Base(name=base, origin=base, digest="", layers=[], diff_ids=[], config={}, history=[], look=Look())
     variables = config.variables(bundle, nothing)
     path = f"{prefix}/bin:$PATH"
     for name, value in variables.items():

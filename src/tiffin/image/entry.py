@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+PLACE = "/home/tiffin/start.json"
 DEFAULT_PORT = "3000"
 _SERVE = ("serve", "serve-http", "start-http-server")
 _PROGRAMS = ("tiffin", "bentoml")
@@ -54,8 +55,7 @@ def command(start: Mapping[str, Any], words: Sequence[str], environment: Mapping
 
 def main() -> None:
     """Become the command."""
-    place = os.environ.get("TIFFIN_START", "/home/tiffin/start.json")
-    with open(place, encoding="utf-8") as file:
+    with open(PLACE, encoding="utf-8") as file:
         start = json.load(file)
     words = command(start, sys.argv[1:], os.environ)
     # A program reads PORT itself; the others are told.

@@ -47,15 +47,28 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Workshop:
-    """Where images are made; ``mtime`` is the time all files carry (SOURCE_DATE_EPOCH)."""
+    """Where images are made.
+
+    Args:
+        root: where layers are kept.
+        mtime: the time all files carry (SOURCE_DATE_EPOCH).
+        tell: called with a layer's title, its bytes, and whether it was there; from any thread.
+        say: called when something begins that takes a while.
+    """
 
     def __init__(
-        self, root: Path, *, mtime: int = 0, tell: Callable[[str, int, bool], None] | None = None
+        self,
+        root: Path,
+        *,
+        mtime: int = 0,
+        tell: Callable[[str, int, bool], None] | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.layout = Layout(root)
         self.root = root
         self.mtime = mtime
         self._tell = tell or (lambda title, size, cached: None)
+        self.say = say or (lambda text: None)
 
     def layer(self, title: str, inputs: Any, make: Callable[[], Iterable[Member]]) -> Layer:
         """The layer of these inputs (anything JSON can hold): as it was made before, or from ``make()``."""

@@ -69,6 +69,7 @@ def layers(
         made = _assembled(workshop, held, {}, tiffin, target, program, place)
         if made is not None:
             return made
+    workshop.say(f"fetching Python packages for {target.tags[0]}")
     found = _fetched(bundle, target, place, links, tiffin)
     resolved = _grouped(found, {wheel.name for wheel in found[0]})
     workshop.remember(key, resolved)

@@ -49,6 +49,7 @@ def layer(
     held = workshop.recall(key, dict[str, list[str]])
     inputs = ["system", held["files"]] if held else None
     if held is None or not workshop.has(inputs):
+        workshop.say(f"fetching {title}")
         _download(names, status, archives, place)
         found = sorted(archives.glob("*.deb"))
         held = {"files": [path.name for path in found], "warnings": _scripts(found)}
