@@ -62,7 +62,7 @@ class FramedCall(Call):
         if method.context_name is not None:
             request = context.Request(head, body)
             self._context = context.Context(
-                self._application.service.context.state, request, scratch=self._scratch
+                self._application.service.context.state, request, scratch=self._scratch, lifetime=self._life
             )
             arguments.kwargs[method.context_name] = self._context
         return arguments

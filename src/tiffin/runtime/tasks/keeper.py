@@ -1,8 +1,7 @@
 """Looks after the tasks of one worker: claims them, renews their leases, writes down how they end.
 
-All of the store happens in one thread: the event loop never waits for it, and a loop that an author's code holds
-up loses no lease. It wakes when it is asked something, and once a second to see what others did: that is all the
-polling there is.
+All of this happens in the store's thread, so a loop that an author's code holds up loses no lease. It wakes when
+it is asked something, and once a second to see what others did: that is all the polling there is.
 """
 
 from __future__ import annotations
@@ -10,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import queue
-import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
+from tiffin.protocol.named_json import UNEXPECTED
 from tiffin.runtime.tasks import transitions
 from tiffin.runtime.tasks.calls import Outcome
 from tiffin.runtime.tasks.record import Counts, Task, pack_reply
 from tiffin.runtime.tasks.running import GRACE_SECONDS, Run, Why
 from tiffin.runtime.tasks.store import StoreUnreachable, TaskStore
+from tiffin.runtime.tasks.store_thread import StoreThread
 from tiffin.runtime.tasks.transitions import LEASE_SECONDS, NotYours
 
 if TYPE_CHECKING:
@@ -30,18 +29,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PULSE_SECONDS = 1.0
+MAX_REPLY_BYTES = 268_435_456
 COUNT_SECONDS = 5.0
 HOUSEKEEPING_SECONDS = 60.0
-
-Answer = TypeVar("Answer")
 
 
 class Keeper:
     """The tasks of one worker.
 
     Args:
-        open_store: Called in the keeper's own thread.
+        open_store: Opens where tasks are kept, in a thread of its own.
         queue: Whose tasks these are.
         methods: Names of the methods that this worker has.
         slots: How many run at once.
@@ -63,31 +60,25 @@ class Keeper:
     ) -> None:
         self.queue = queue_name
         self.counts = Counts({})
-        self._open = open_store
+        self._thread = StoreThread(open_store, self._pulse)
+        self.ask = self._thread.ask
         self._methods = methods
         self._slots = slots
         self._make_run = make_run
         self._ended = ended
         self._webhooks = webhooks
         self._owner = uuid.uuid4().hex
-        self._questions: queue.SimpleQueue[Callable[[TaskStore], None] | None] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
         self._unwritten: list[tuple[Run, Outcome]] = []
-        self._offset = 0.0
         self._is_stopping = False
-        self._is_away = False
         self._next: dict[str, float] = {}
         self._working: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
 
     # -- on the loop ---------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Open the store and begin; raises what opening it raises."""
-        self._loop = asyncio.get_running_loop()
-        opened: asyncio.Future[None] = self._loop.create_future()
-        threading.Thread(target=self._serve, args=(opened,), name="tasks", daemon=True).start()
-        await opened
+        await self._thread.start()
 
     async def stop(self) -> None:
         """Let what runs end, for a moment; give the rest back to whoever comes next."""
@@ -100,36 +91,22 @@ class Keeper:
             await asyncio.wait(self._working, timeout=2 * GRACE_SECONDS)
         with contextlib.suppress(StoreUnreachable, TimeoutError):
             await asyncio.wait_for(self.ask(lambda store: None), GRACE_SECONDS)  # what is ahead of it is done
-        self._questions.put(None)
-
-    async def ask(self, question: Callable[[TaskStore], Answer]) -> Answer:
-        """What ``question`` answers, asked in the store's thread; raises what it raises."""
-        assert self._loop is not None
-        loop = self._loop
-        future: asyncio.Future[Answer] = loop.create_future()
-
-        def answer(store: TaskStore) -> None:
-            try:
-                found = question(store)
-            except Exception as error:
-                self._tell(_settle, future, None, error)
-            else:
-                self._tell(_settle, future, found, None)
-
-        self._questions.put(answer)
-        return await future
+        self._thread.stop()
 
     def now(self) -> float:
         """Seconds since 1970 by the store's clock."""
-        return time.time() + self._offset
+        return time.time() + self._thread.offset
 
     def _begin(self, run: Run) -> None:
         async def work() -> None:
-            outcome = await run.run()
-            self._questions.put(partial(self._finish, run, outcome))
+            try:
+                outcome = await run.run()
+            except Exception:
+                log.exception("running task %s failed", run.task.id)
+                outcome = Outcome("failed", None, UNEXPECTED, is_retriable=True)
+            self._thread.put(partial(self._finish, run, outcome))
 
-        assert self._loop is not None
-        task = self._loop.create_task(work())
+        task = asyncio.get_running_loop().create_task(work())
         self._working.add(task)
         task.add_done_callback(self._working.discard)
 
@@ -144,7 +121,7 @@ class Keeper:
                 if run is not None and changed.is_cancel_wanted:
                     self._stop_run(run, "canceled")
                 if changed.is_ended:
-                    self._tell(self._ended, changed.state)
+                    self._thread.tell(self._ended, changed.state)
                     self._deliver(store)
                 return changed
         return None
@@ -153,51 +130,13 @@ class Keeper:
         """Look for work at once."""
         self._claim(store)
 
-    def _serve(self, opened: asyncio.Future[None]) -> None:
-        try:
-            store = self._open()
-            self._offset = store.clock() - time.time()
-        except Exception as error:
-            self._tell(_settle, opened, None, error)
-            return
-        self._tell(_settle, opened, None, None)
-        following = time.monotonic()
-        while True:
-            try:
-                question = self._questions.get(timeout=max(0.0, following - time.monotonic()))
-                if question is None:
-                    break
-                self._safely(question, store)
-            except queue.Empty:
-                pass
-            if time.monotonic() >= following:
-                self._safely(self._pulse, store)
-                following = time.monotonic() + PULSE_SECONDS
-        with contextlib.suppress(StoreUnreachable):
-            store.close()
-
-    def _safely(self, work: Callable[[TaskStore], None], store: TaskStore) -> None:
-        try:
-            work(store)
-        except StoreUnreachable as error:
-            if not self._is_away:
-                log.error("%s", error)
-            self._is_away = True
-        except Exception:
-            log.exception("looking after tasks failed")
-        else:
-            if self._is_away and work == self._pulse:
-                self._is_away = False
-                log.info("the store of the tasks answers again")
-
     def _pulse(self, store: TaskStore) -> None:
-        unwritten, self._unwritten = self._unwritten, []
-        for run, outcome in unwritten:
-            self._finish(run, outcome, store)
+        while self._unwritten:
+            self._finish(*self._unwritten.pop(0), store)  # back to the list, when the store is still away
         for run in list(self._runs.values()):
             self._look(store, run)
         if self._is_time("housekeeping", HOUSEKEEPING_SECONDS):
-            self._offset = store.clock() - time.time()
+            self._thread.synchronize(store)
             store.purge(self.now())
         self._claim(store)
         self._deliver(store)
@@ -232,7 +171,7 @@ class Keeper:
     def _stop_run(self, run: Run, why: Why) -> None:
         if not run.is_told or why != "canceled":
             run.is_told = True
-            self._tell(run.stop, why)
+            self._thread.tell(run.stop, why)
 
     def _claim(self, store: TaskStore) -> None:
         while not self._is_stopping and (free := self._slots - len(self._runs)) > 0:
@@ -248,15 +187,16 @@ class Keeper:
             return False
         if claimed.is_ended:
             log.error("task %s: %s", claimed.id, claimed.error or claimed.state)
-            self._tell(self._ended, claimed.state)
+            self._thread.tell(self._ended, claimed.state)
             return True
         request = store.request(claimed.id)
         assert request is not None, "a task that was just claimed has its request"
         run = self._runs[claimed.id] = self._make_run(claimed, request)
-        self._tell(self._begin, run)
+        self._thread.tell(self._begin, run)
         return True
 
     def _finish(self, run: Run, outcome: Outcome, store: TaskStore) -> None:
+        outcome = _bounded(outcome)
         reply = None if outcome.reply is None else pack_reply(outcome.reply)
         try:
             changed = self._written(store, run, outcome, reply)
@@ -267,9 +207,9 @@ class Keeper:
             self._unwritten.append((run, outcome))  # Its lease may run out meanwhile, and it then runs again.
             raise
         if changed is not None and changed.is_ended:
-            self._tell(self._ended, changed.state)
+            self._thread.tell(self._ended, changed.state)
         if run.leftover is not None and not run.leftover.done():
-            self._tell(self._when_over, run)
+            self._thread.tell(self._when_over, run)
         else:
             self._runs.pop(run.task.id, None)
         self._deliver(store)
@@ -304,7 +244,7 @@ class Keeper:
             self._claim(store)
 
         assert run.leftover is not None
-        run.leftover.add_done_callback(lambda done: self._questions.put(free))
+        run.leftover.add_done_callback(lambda done: self._thread.put(free))
 
     def _deliver(self, store: TaskStore) -> None:
         """Hand tasks that have ended to the webhooks."""
@@ -324,21 +264,15 @@ class Keeper:
         def write(store: TaskStore) -> None:
             store.swap(transitions.delivered(task, self.now(), error, is_final=is_final))
 
-        self._questions.put(write)
-
-    def _tell(self, function: Callable[..., Any], *arguments: Any) -> None:
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody listens any more
-            self._loop.call_soon_threadsafe(function, *arguments)
+        self._thread.put(write)
 
 
-def _settle(future: asyncio.Future[Any], answer: Any, error: Exception | None) -> None:
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(answer)
+def _bounded(outcome: Outcome) -> Outcome:
+    """A failure in place of a result that no store should be asked to keep."""
+    if outcome.reply is None or len(outcome.reply.body) <= MAX_REPLY_BYTES:
+        return outcome
+    found = len(outcome.reply.body)
+    return Outcome("failed", None, f"expected a result of at most {MAX_REPLY_BYTES} bytes, found {found}")
 
 
 def states_of(counts: Counts) -> Mapping[str, int]:

@@ -6,14 +6,16 @@ from collections.abc import Collection
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
-from tiffin.errors import CallError, MissingExtra, PlatformError, SpecError, StorageError, TooManyCalls
+from tiffin.errors import CallError, MissingExtra, PlatformError, SpecError, StorageError
 from tiffin.runtime.tasks.record import Counts, State, Task, Work
 
 
-class QueueFull(TooManyCalls):
+class QueueFull(CallError):
     """429: as many tasks wait as may wait."""
 
     code = "task-queue-full"
+    status = 429
+    retryable = True
 
 
 class StoreUnreachable(StorageError):
