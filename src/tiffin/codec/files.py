@@ -6,6 +6,7 @@ import fnmatch
 import io
 import mimetypes
 import os
+import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from email.utils import formatdate
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+from tiffin.codec import fetching
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -59,6 +62,14 @@ class Scratch:
             self._directory = None
 
 
+def _fetched(value: Any) -> Any:
+    """What is at an address that stands for a file; anything else as it is."""
+    if not fetching.is_address(value):
+        return value
+    found = fetching.fetch(value)
+    return Upload(found.data, found.filename, found.content_type)
+
+
 def _file_schema(described: dict[str, Any], handler: GetJsonSchemaHandler) -> dict[str, Any]:
     return described if handler.mode == "validation" else {"type": "string", "format": "binary"}
 
@@ -76,6 +87,7 @@ class FileSchema:
             return Path(value)
         if isinstance(value, bytes):
             value = Upload(value)
+        value = _fetched(value)
         if not isinstance(value, Upload):
             raise ValueError("expected a file as a part of multipart/form-data")  # noqa: TRY004 - pydantic's way
         if self.content_type and value.content_type and not fnmatch.fnmatch(value.content_type, self.content_type):
@@ -117,6 +129,7 @@ class PILImageEncoder:
             return value
         if isinstance(value, bytes):
             value = Upload(value)
+        value = _fetched(value)
         if not isinstance(value, Upload):
             raise ValueError("expected an image file as a part of multipart/form-data")  # noqa: TRY004
         kind, _, subtype = value.content_type.partition("/")
@@ -175,5 +188,21 @@ def file_answer(path: Path, otherwise: str) -> tuple[str, bytes, tuple[tuple[byt
         (b"content-disposition", f"{disposition}; {name}".encode()),
         (b"last-modified", formatdate(stat.st_mtime, usegmt=True).encode()),
         (b"etag", f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'.encode()),
+        (b"accept-ranges", b"bytes"),
     )
     return media_type, data, headers
+
+
+def files_answer(files: list[tuple[str, bytes, tuple[tuple[bytes, bytes], ...]]]) -> tuple[str, bytes]:
+    """Media type and body of several files: ``multipart/mixed``, a part each, in their order.
+
+    Each part has its ``content-type``, ``content-length`` and ``content-disposition`` with its name.
+    """
+    boundary = secrets.token_hex(16)
+    mark = f"--{boundary}".encode()
+    chunks: list[bytes] = []
+    for media_type, data, headers in files:
+        lines = [b"content-type: " + media_type.encode("latin-1"), b"content-length: %d" % len(data)]
+        lines += [name + b": " + value for name, value in headers if name == b"content-disposition"]
+        chunks += [mark, b"\r\n", b"\r\n".join(lines), b"\r\n\r\n", data, b"\r\n"]
+    return f"multipart/mixed; boundary={boundary}", b"".join([*chunks, mark, b"--\r\n"])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from tiffin.codec.annotations import adapt, content_type_of, item_of
-from tiffin.codec.files import file_answer, image_bytes, is_image
+from tiffin.codec.annotations import adapt, content_type_of, is_file, item_of
+from tiffin.codec.files import file_answer, files_answer, image_bytes, is_image
 from tiffin.codec.frames import plain_frame
 from tiffin.codec.io_model import described, has_adapted_fields
 from tiffin.codec.jsontext import dumps, dumps_array, without_nan
@@ -60,6 +61,7 @@ class Output:
         self._is_plain = any(annotation is plain or annotation == plain for plain in _PLAIN)
         metadata = getattr(adapted, "__metadata__", ())
         self._is_array = any(isinstance(m, TensorSchema) and m.format == "numpy-array" for m in metadata)
+        self._is_files = self._schema_type == "array" and is_file(adapted)
         self.content_type = with_charset(self.media_type or self._mime())
 
     def encode(self, value: Any) -> Encoded:
@@ -78,6 +80,8 @@ class Output:
         if is_image(value):
             media_type, data = image_bytes(value)
             return Encoded(media_type.encode(), data)
+        if self._is_files and isinstance(value, (list, tuple)):
+            return self._files(value)
         return Encoded(self.content_type, self._bytes(value))
 
     def chunk(self, item: Any) -> bytes:
@@ -125,12 +129,32 @@ class Output:
 
     def _file(self, path: Path) -> Encoded:
         try:
-            media_type, data, headers = file_answer(path, self.media_type or self._mime())
+            otherwise = "application/octet-stream" if self._is_files else self._mime()
+            media_type, data, headers = file_answer(path, self.media_type or otherwise)
         except OSError as error:
             raise PredictError(f"cannot read the file the method returned: {error}") from error
         return Encoded(with_charset(media_type), data, headers)
 
+    def _files(self, values: Sequence[Any]) -> Encoded:
+        items = []
+        for number, value in enumerate(values):
+            if isinstance(value, PurePath):
+                found = self._file(Path(value))
+                items.append((found.content_type.decode("latin-1"), found.body, found.headers))
+            elif is_image(value):
+                media_type, data = image_bytes(value)
+                name = f'inline; filename="{number}.{media_type.partition("/")[2]}"'
+                items.append((media_type, data, ((b"content-disposition", name.encode()),)))
+            else:
+                raise PredictError(
+                    f"expected a list of files, found a {type(value).__name__} in it", at=str(number)
+                )
+        media_type, body = files_answer(items)
+        return Encoded(media_type.encode(), body)
+
     def _mime(self) -> str:
+        if self._is_files:
+            return "multipart/mixed"
         if self._schema_type == "string":
             return "text/plain"
         if self._schema_type == "file":

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from tiffin.codec import ranges
 from tiffin.codec.files import Scratch
 from tiffin.codec.forms import parse_multipart, parse_urlencoded
 from tiffin.codec.jsontext import is_nested_deeper
@@ -96,6 +97,26 @@ def encode(endpoint: Endpoint, value: Any, response: Response | None = None) -> 
         content_type, body, headers = endpoint.output.encode(value)
         reply = Reply(200, body, content_type, headers)
     return reply if response is None else with_response(reply, response)
+
+
+def in_part(reply: Reply, head: Head) -> Reply:
+    """The part of a file a caller asked for with ``Range``: 206, or 416 beyond its end; else the whole."""
+    asked = head.headers.get(b"range")
+    if asked is None or reply.status != 200:
+        return reply
+    lines = dict(reply.headers)
+    if b"accept-ranges" not in lines:
+        return reply
+    if not ranges.still_valid(head.headers, lines.get(b"etag", b""), lines.get(b"last-modified", b"")):
+        return reply
+    size = len(reply.body)
+    found = ranges.portion(asked, size)
+    if found is None:
+        return reply
+    if found.start == found.end:
+        return Reply(416, b"", TEXT, ((b"content-range", b"bytes */%d" % size),))
+    place = (b"content-range", b"bytes %d-%d/%d" % (found.start, found.end - 1, size))
+    return Reply(206, reply.body[found.start : found.end], reply.content_type, (*reply.headers, place))
 
 
 def stream_head(endpoint: Endpoint, response: Response | None = None) -> Reply:

@@ -175,7 +175,7 @@ class Call:
 
         Measured: a third of what a batchable call costs besides its method were the task and its coroutines.
         """
-        if len(self._exchange.body) >= _LARGE_BODY:
+        if len(self._exchange.body) >= _LARGE_BODY or self._method.input.file_fields:
             return False
         application, method = self._application, self._method
         try:

@@ -162,3 +162,28 @@ def test_an_unreadable_annotation_is_an_error():
 
     with pytest.raises(TypeError):
         Output(Odd)
+
+
+def test_several_files_are_parts_in_their_order(tmp_path):
+    from email.parser import BytesParser
+
+    (tmp_path / "a.csv").write_text("1,2")
+    (tmp_path / "b").write_bytes(b"\xff\n")
+    encoded = Output(list[Path]).encode([tmp_path / "a.csv", tmp_path / "b"])
+    message = BytesParser().parsebytes(b"content-type: " + encoded.content_type + b"\r\n\r\n" + encoded.body)
+    parts = message.get_payload()
+    assert message.get_content_type() == "multipart/mixed"
+    assert [part.get_filename() for part in parts] == ["a.csv", "b"]
+    assert [part.get_content_type() for part in parts] == ["text/csv", "application/octet-stream"]
+    assert [part.get_payload(decode=True) for part in parts] == [b"1,2", b"\xff\n"]
+
+
+def test_several_pictures_are_parts():
+    from PIL import Image
+
+    encoded = Output(list[Image.Image]).encode([Image.new("RGB", (1, 1))])
+    assert encoded.content_type.startswith(b"multipart/mixed; boundary=")
+    assert b'filename="0.png"' in encoded.body
+    assert Output(list[Image.Image]).encode([]).body.endswith(b"--\r\n")
+    with pytest.raises(PredictError, match="list of files"):
+        Output(list[Image.Image]).encode([3])

@@ -275,3 +275,30 @@ json_values = st.recursive(
 @given(names, json_values.map(lambda v: json.dumps(v).encode()) | st.binary(max_size=50), types)
 def test_any_body_is_answered_with_200_or_400(name, body, content_type):
     assert answer(name, body, content_type).status in (200, 400)
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "body", "place"),
+    [
+        ({}, 200, b"hello", None),
+        ({b"range": b"bytes=1-2"}, 206, b"el", b"bytes 1-2/5"),
+        ({b"range": b"bytes=9-"}, 416, b"", b"bytes */5"),
+        ({b"range": b"bytes=0-1,3-4"}, 200, b"hello", None),
+        ({b"range": b"bytes=1-2", b"if-range": b'"older"'}, 200, b"hello", None),
+    ],
+)
+def test_a_file_is_answered_in_part(tmp_path, headers, status, body, place):
+    class Files:
+        @api
+        def file(self) -> Path: ...
+
+    path = tmp_path / "a.txt"
+    path.write_text("hello")
+    whole = named_json.encode(Files.file, path)
+    reply = named_json.in_part(whole, Head("POST", "/file", b"", headers, 0, True))
+    assert (reply.status, reply.body, dict(reply.headers).get(b"content-range")) == (status, body, place)
+
+
+def test_only_files_are_answered_in_part():
+    reply = named_json.encode(Methods.add, 12345)
+    assert named_json.in_part(reply, Head("POST", "/add", b"", {b"range": b"bytes=0-1"}, 0, True)) is reply
