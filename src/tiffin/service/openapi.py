@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tiffin.service import task_openapi
+
 if TYPE_CHECKING:
     from tiffin.service.definition import Service
     from tiffin.service.endpoint import Endpoint
@@ -17,9 +19,13 @@ def document(service: Service[Any]) -> dict[str, Any]:
         "InvalidArgument": _error("400: the input is wrong"),
         "InternalServerError": _error("500: the service failed"),
     }
-    paths = {
-        service.route_of(endpoint): _path(service, endpoint, components) for endpoint in service.apis.values()
-    }
+    paths: dict[str, Any] = {}
+    for endpoint in service.apis.values():
+        route = service.route_of(endpoint)
+        paths[route] = _path(service, endpoint, components)
+        if endpoint.is_task:
+            paths |= task_openapi.paths(route, paths[route]["post"])
+            components |= task_openapi.SCHEMAS
     infrastructure = {
         path: {"get": {"tags": ["Infrastructure"], "responses": {"200": {"description": text}}}}
         for path, text in (
