@@ -193,6 +193,8 @@ def _model(component: Component, source: ModelSource, deployment: Deployment) ->
     found["storageUri"] = source.artefact.uri
     if isinstance(component.workers, int) and component.workers > 1:
         found["args"] = [f"--workers={component.workers}"]
+    if component.grpc:
+        found["ports"] = [{"name": "h2c", "containerPort": 9000, "protocol": "TCP"}]
     environment = dict(component.environment)
     if source.method == "predict_proba":
         environment.setdefault("PREDICT_PROBA", "true")

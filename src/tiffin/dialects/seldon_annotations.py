@@ -19,7 +19,7 @@ SERVICE = "seldon.io/svc-name"
 _NO_ENGINE = "changes nothing: there is no engine beside the model here"
 _RETRIES = "is not taken as a number: the gateway asks up to 5 times, within a budget of a quarter of the calls"
 _LOGGED = "has no effect: Tiffin's log of payloads has bounds of its own"
-_LATER_GRPC = "has no effect while gRPC is not served"
+_LATER_GRPC = "has no effect: Seldon's own gRPC is not served"
 _HEADER = "has no effect: write spec.traffic.rules of a tiffin.dev/v1 Deployment for calls by header"
 _AMBASSADOR = "has no effect: there is no Ambassador here"
 

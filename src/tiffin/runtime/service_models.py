@@ -16,6 +16,7 @@ from tiffin.codec.files import Scratch
 from tiffin.codec.inputs import Arguments
 from tiffin.errors import CallError, DecodeError, NotImplementedHere, PredictError, TiffinError
 from tiffin.protocol import named_json
+from tiffin.protocol.deadlines import seconds_waited
 from tiffin.protocol.head import Head
 from tiffin.runtime.service_call import invoke, items_of
 from tiffin.runtime.tensor_models import Description, Headers, NamedArrays, within
@@ -151,7 +152,7 @@ class ServiceModel:
         application = self._application
         async with self._call(headers) as call:
             arguments = call.arguments(decode)
-            value = await within(application.timeout_seconds, invoke(application, self.method, arguments))
+            value = await within(call.seconds, invoke(application, self.method, arguments))
             call.check(value)
             return value
 
@@ -164,7 +165,7 @@ class ServiceModel:
         async with self._call(headers) as call:
             items: Any = items_of(application, self.method, call.arguments(decode))
             async with aclosing(items):
-                first = await within(application.timeout_seconds, anext(items, _END))
+                first = await within(call.seconds, anext(items, _END))
                 call.begun()
                 if first is _END:
                     return
@@ -187,7 +188,9 @@ class _Call:
         self._method = method
         self._headers = headers
         self._scratch = Scratch()
-        self._lifetime = Lifetime(time.monotonic() + application.timeout_seconds)
+        waited = seconds_waited(headers)
+        self.seconds = min(application.timeout_seconds, waited or application.timeout_seconds)
+        self._lifetime = Lifetime(time.monotonic() + self.seconds)
         self._caller: caller.Caller | None = None
         self._context: context.Context | None = None
 

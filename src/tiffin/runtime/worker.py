@@ -130,6 +130,16 @@ class Worker:
             return True
         from tiffin.runtime.grpc_server import GrpcServer
 
+        unseen = [
+            what
+            for what, there in (
+                ("the payload logger", self._spec.component.logger),
+                ("the recording", self._spec.recording),
+            )
+            if there is not None
+        ]
+        if unseen:
+            log.warning("%s: calls over gRPC are left out", " and ".join(unseen))
         self._grpc = GrpcServer(self._server, self._application.tensor_models, self._grpc_endpoints)
         try:
             await self._grpc.start(worker_address(self._spec.grpc, self._index))

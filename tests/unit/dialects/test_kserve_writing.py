@@ -134,6 +134,13 @@ def test_what_kserve_has_no_words_for_is_listed_by_name(given, named):
     assert any(named in loss for loss in losses), losses
 
 
+def test_grpc_becomes_a_port_that_kserve_sends_it_to():
+    source = ModelSource(artefact=Artefact(uri="/m"), format="sklearn")
+    found, losses = again(Deployment(name="iris", components=(Component(source=source, grpc=True),)))
+    assert found.components[0].grpc
+    assert not [loss for loss in losses if "grpc" in loss]
+
+
 def test_a_dollar_sign_in_a_variable_reads_back_as_it_is():
     source = ContainerSource(image="x", arguments=("$(HOME)", "$$", "--predictor_host", "elsewhere"))
     environment = {"A": "$(B)", "B": "$", "INFERENCE_SERVICE_NAME": "iris"}
