@@ -11,7 +11,9 @@ from tiffin.errors import (
     ModelError,
     PortInUse,
     ProcessError,
+    RegistryError,
     ServiceError,
+    SignatureError,
     SpecError,
     StorageError,
     TiffinError,
@@ -25,6 +27,8 @@ FAILURES = (TiffinError, OSError)
 _REASONS: tuple[tuple[type[TiffinError], str], ...] = (
     (SpecError, "InvalidSpec"),
     (StorageError, "FetchFailed"),
+    (RegistryError, "FetchFailed"),
+    (SignatureError, "SignatureRejected"),
     (ModelError, "ModelLoadFailed"),
     (ServiceError, "ImportFailed"),
     (BundleError, "ImageNotFound"),

@@ -98,7 +98,12 @@ def _from_variables(registry: str, environment: Mapping[str, str]) -> Credential
     if not token and not (username and password):
         missing = "TIFFIN_REGISTRY_PASSWORD" if username else "TIFFIN_REGISTRY_USERNAME"
         raise AuthorError(f"{missing} is not set, and its partner is", hint="set both, or TIFFIN_REGISTRY_TOKEN")
-    return Credentials(username=username, password=password, bearer=token, source="TIFFIN_REGISTRY_*")
+    return Credentials(
+        username=username,
+        password=password,
+        bearer=token,
+        source="TIFFIN_REGISTRY_TOKEN" if token else "TIFFIN_REGISTRY_USERNAME",
+    )
 
 
 def _files(environment: Mapping[str, str]) -> Iterator[Path]:

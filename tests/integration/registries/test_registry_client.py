@@ -237,7 +237,7 @@ def test_nobody_and_the_wrong_password_are_told_apart(start_registry, users, lay
         "TIFFIN_REGISTRY_USERNAME": "ann",
         "TIFFIN_REGISTRY_PASSWORD": "guessed-it",
     }
-    with pytest.raises(RegistryError, match=r"credentials from TIFFIN_REGISTRY_\* are not taken") as error:
+    with pytest.raises(RegistryError, match=r"credentials from TIFFIN_REGISTRY_USERNAME are not taken") as error:
         Registry(environment=wrong).push(layout, top, f"{registry.host}/a:v1")
     assert "guessed-it" not in str(error.value) + str(error.value.hint)
 

@@ -14,9 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tiffin.bundle import BundleStore
 from tiffin.bundle.manifest import Manifest, PinnedModel
-from tiffin.errors import ModelError, SignatureError
+from tiffin.errors import ModelError, RegistryError, SignatureError
 from tiffin.kits.paths import DataDirectory
 from tiffin.local import preparing, signatures
+from tiffin.local.faults import problem_of
 from tiffin.signing import keys, making
 from tiffin.signing.kept import Signatures
 from tiffin.spec import Artefact, ClassSource, Component, ContainerSource, ModelSource, Policy, ServiceSource
@@ -212,3 +213,8 @@ def test_an_image_is_refused_by_name(tmp_path, pair, data):
     component = Component(source=ContainerSource(image="iris:v1"), policy=policy)
     with pytest.raises(SignatureError, match=r"those of images \(iris:v1\) are not checked"):
         signatures.checked(component, data.root, data, signatures.required([component]))
+
+
+def test_its_reason_is_one_of_its_own():
+    assert problem_of(SignatureError("model.pkl is not signed")).reason == "SignatureRejected"
+    assert problem_of(RegistryError("r.io cannot be reached")).reason == "FetchFailed"
