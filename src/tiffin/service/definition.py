@@ -67,6 +67,8 @@ class Service(Generic[T]):
         self._scan()
         if image is not None:
             warnings = (*warnings, "image: is recorded for building an image; serving does not use it")
+        if "concurrency" in (self.config.get("traffic") or {}) and not any(e.is_task for e in self.apis.values()):
+            warnings = (*warnings, "traffic.concurrency: is how many tasks run at once, and there are none")
         self._said = tuple(warning for warning in warnings if warning.startswith("image: "))
         self.warnings = warnings
         self.__doc__ = inner.__doc__

@@ -110,3 +110,13 @@ def test_a_thread_that_waits_learns_that_it_is_cancelled():
 def test_what_is_left_of_a_deadline_is_never_negative():
     assert Lifetime(0.0).left() == 0.0
     assert Lifetime().left() is None
+
+
+def test_a_concurrency_of_tasks_without_tasks_is_a_warning():
+    @tiffin.service(traffic={"concurrency": 3})
+    class Plain:
+        @tiffin.api
+        def ping(self) -> str:
+            return "pong"
+
+    assert Plain.warnings == ("traffic.concurrency: is how many tasks run at once, and there are none",)
