@@ -71,7 +71,11 @@ def _fetched(value: Any) -> Any:
 
 
 def _file_schema(described: dict[str, Any], handler: GetJsonSchemaHandler) -> dict[str, Any]:
-    return described if handler.mode == "validation" else {"type": "string", "format": "binary"}
+    if handler.mode == "validation":
+        return described
+    # ``format`` is for tools of OpenAPI 3.0, which make an upload of it.
+    media_type = described.get("content_type") or "application/octet-stream"
+    return {"type": "string", "format": "binary", "contentMediaType": media_type, "x-tiffin-type": described}
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,10 @@ class DataframeSchema:
         """``describe()``, or plain JSON types where OpenAPI reads it."""
         if handler.mode == "validation":
             return self.describe()
+        hint = {"x-tiffin-type": self.describe()}
         if self.orient == "records":
-            return {"type": "array", "items": {"type": "object"}}
-        return {"type": "object", "additionalProperties": {"type": "array"}}
+            return {"type": "array", "items": {"type": "object"}, **hint}
+        return {"type": "object", "additionalProperties": {"type": "array"}, **hint}
 
 
 def _is_frame(value: Any) -> bool:

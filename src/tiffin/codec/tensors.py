@@ -75,10 +75,21 @@ class TensorSchema:
         """``describe()``, or plain nested arrays where OpenAPI reads it."""
         if handler.mode == "validation":
             return self.describe()
-        described: dict[str, Any] = {"type": "number"}
-        for _ in self.shape or (1,):
+        described: dict[str, Any] = {"type": _ITEM_TYPES.get((self.dtype or "f")[:3], "number")}
+        if self.dtype is None:
+            described = {"type": ["number", "boolean", "string", "null"]}
+        for _ in self.shape or ():
             described = {"type": "array", "items": described}
-        return described
+        if self.shape is None:  # of any rank
+            described = {"type": ["array", *_listed(described["type"])], "items": {}}
+        return described | {"x-tiffin-type": self.describe()}
+
+
+_ITEM_TYPES = {"int": "integer", "uin": "integer", "boo": "boolean", "str": "string"}
+
+
+def _listed(kind: str | list[str]) -> list[str]:
+    return [kind] if isinstance(kind, str) else kind
 
 
 def _numpy(schema: TensorSchema, value: Any) -> Any:

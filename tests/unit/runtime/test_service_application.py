@@ -331,7 +331,7 @@ async def test_it_describes_itself(replica):
     schema = json.loads((await replica.ask("/schema.json", method="GET")).answer.body)
     assert schema["name"] == "Everything"
     document = json.loads((await replica.ask("/docs.json", method="GET")).answer.body)
-    assert document["openapi"] == "3.0.2"
+    assert document["openapi"] == "3.1.0"
     assert document["paths"]["/double"]["post"]["operationId"] == "Everything__double"
     page = (await replica.ask("/", method="GET")).answer
     assert page.content_type.startswith(b"text/html")
