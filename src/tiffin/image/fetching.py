@@ -46,11 +46,16 @@ def pip() -> list[str]:
 
 
 class Asked(NamedTuple):
-    """What wheels are for. ``root`` is where relative paths in requirements start from."""
+    """What wheels are for.
+
+    ``root`` is where relative paths in requirements start from; ``locked_for`` the platform that a lock was made
+    for (``x86_64-manylinux_2_36``), where it is known.
+    """
 
     python: str
     tags: Sequence[str]
     root: Path | None = None
+    locked_for: str = ""
 
 
 def download(
@@ -116,21 +121,27 @@ def download(
         env={**os.environ, "PYTHONWARNINGS": "ignore", "NO_COLOR": "1"},
     )
     if done.returncode != 0:
-        raise refusal(done.stdout + done.stderr, tags=asked.tags, python=asked.python, where=where)
+        raise refusal(done.stdout + done.stderr, asked, where=where)
     return sorted(
         (wheels.read(path) for path in directory.glob("*.whl")), key=lambda wheel: (wheel.name, wheel.version)
     )
 
 
-def refusal(said: str, *, tags: Sequence[str], python: str, where: str) -> ImageError | StorageError:
+def refusal(said: str, asked: Asked, *, where: str) -> ImageError | StorageError:
     """What pip's words mean for who makes an image. Pure."""
-    target = f"Python {python} on {tags[0]}"
+    target = f"Python {asked.python} on {asked.tags[0]}"
     if "DO NOT MATCH THE HASHES" in said:
         names = ", ".join(dict.fromkeys(match.rstrip(":") for match in _HASHES.findall(said)))
+        locked_for = asked.locked_for.partition("-")[0]
+        if locked_for and not asked.tags[0].endswith(f"_{locked_for}"):
+            return ImageError(
+                f"the bundle was locked for {asked.locked_for}, and has no hash of {names or 'packages'} for {target}",
+                hint="install uv and build the bundle again: its locks have the hashes of all platforms",
+                at=where,
+            )
         return ImageError(
             f"{names or 'a package'} is not what was locked: its sha256 differs",
-            hint="a lock made without uv has the files of one platform only; for that one, the package was changed"
-            " since: find out by whom before you build the bundle again",
+            hint="find out who changed the package, and why, before you build the bundle again",
             at=where,
         )
     if "In --require-hashes mode" in said:

@@ -102,9 +102,10 @@ def _fetched(bundle: Bundle, target: Target, place: Path, links: Path, tiffin: W
     """The wheels of a bundle, and those that Tiffin needs beyond them."""
     name = bundle.tags[0] if bundle.tags else f"sha256:{bundle.digest[:12]}"
     locked, loose = _wanted(bundle)
+    recipe_platform = _recipe(bundle).platform
     # Tiffin comes from here; a bundle that lists it means what runs it.
     locked, loose = _OWNPINNED.sub("", locked), _own_extras(loose)
-    asked = fetching.Asked(python=target.python, tags=target.tags, root=bundle.source)
+    asked = fetching.Asked(python=target.python, tags=target.tags, root=bundle.source, locked_for=recipe_platform)
     theirs: list[Wheel] = []
     if locked:
         where = f"the locked requirements of {name}"

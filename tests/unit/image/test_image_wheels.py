@@ -133,6 +133,12 @@ PIP = {
         "image",
         "numpy==2.4.6 is not what was locked",
     ),
+    "other platform": (
+        "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.\n"
+        "    numpy==2.4.6 from https://index/numpy.whl (from -r x.txt (line 1)):\n",
+        "image",
+        "the bundle was locked for x86_64-manylinux_2_36, and has no hash of numpy==2.4.6 for Python 3.11 on",
+    ),
     "offline": (
         "WARNING: Retrying ... NewConnectionError: Failed to establish a new connection\n"
         "ERROR: Could not find a version that satisfies the requirement foo (from versions: none)\n"
@@ -154,7 +160,9 @@ PIP = {
 @pytest.mark.parametrize("case", PIP)
 def test_what_pip_says_is_put_into_words(case: str) -> None:
     said, code, expected = PIP[case]
-    error = fetching.refusal(said, tags=["manylinux_2_36_aarch64"], python="3.11", where="the requirements")
+    locked_for = "x86_64-manylinux_2_36" if case == "other platform" else "aarch64-manylinux_2_36"
+    asked = fetching.Asked("3.11", ["manylinux_2_36_aarch64"], locked_for=locked_for)
+    error = fetching.refusal(said, asked, where="the requirements")
     assert error.code == code
     assert expected in str(error)
     assert str(error).startswith("the requirements: ")
