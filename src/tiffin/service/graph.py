@@ -45,7 +45,7 @@ def connect(service: Service[Any], addresses: Mapping[str, str]) -> None:
     """Have the services named in ``addresses`` called there instead of made here.
 
     Raises:
-        ServiceError: an address that cannot be read.
+        ServiceError: an address that cannot be read, or a service that depends on itself.
     """
     from tiffin.service.remote import RemoteService
 
@@ -64,8 +64,8 @@ def connect(service: Service[Any], addresses: Mapping[str, str]) -> None:
             else:
                 walk(dependency.on)
 
+    check(service)
     if addresses:
-        check(service)
         walk(service)
 
 

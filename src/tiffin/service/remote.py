@@ -19,7 +19,7 @@ import msgspec
 
 from tiffin.codec import frame_values, framing
 from tiffin.codec.framing import Part
-from tiffin.errors import CallError, DecodeError
+from tiffin.errors import CallError, DecodeError, ServiceError
 from tiffin.service import caller as callers
 from tiffin.service import remote_errors
 from tiffin.service.caller import Caller
@@ -61,7 +61,7 @@ class RemoteService:
                 f"{self._service.name} runs apart, so only its endpoints can be called here; {name!r} is none"
             )
         method = RemoteMethod(self, endpoint)
-        call = method.natural
+        call = RemoteTask(method) if endpoint.is_task else method.natural
         self.__dict__[name] = call
         return call
 
@@ -92,7 +92,8 @@ class RemoteService:
         while time.monotonic() < deadline:
             with contextlib.suppress(CallError), self._blocking.ask([head], deadline, None) as answer:
                 answer.read(deadline)
-                if answer.incoming.status == 200:
+                # Whoever is asked for a token is asked by the gateway, and has none yet.
+                if answer.incoming.status in (200, 401, 403):
                     return True
             _nothing.wait(0.05)
         return False
@@ -116,13 +117,33 @@ class _Methods:
         return call
 
 
+class RemoteTask:
+    """A task of a service elsewhere: it can be called, as any method, and not submitted."""
+
+    def __init__(self, method: RemoteMethod) -> None:
+        self._call = method.natural
+        self._where = method.where
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it now."""
+        return self._call(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ServiceError(
+            f"{self._where}.{name} is not part of this version of Tiffin where the service runs apart",
+            hint="call the method, which runs it at once, or have a method of the service submit it",
+        )
+
+
 class RemoteMethod:
     """One endpoint of a service elsewhere."""
 
     def __init__(self, remote: RemoteService, endpoint: Endpoint) -> None:
         self._remote = remote
         self._endpoint = endpoint
-        self._where = f"{remote._service.name}.{endpoint.name}"
+        self.where = f"{remote._service.name}.{endpoint.name}"
         self._timeout = max(remote._service.settings.timeout_seconds, PATIENCE_SECONDS)
         self._names = [p.name for p in endpoint.parameters if p.kind == "plain"]
         self._takes_more = any(p.kind != "plain" for p in endpoint.parameters)
@@ -226,12 +247,12 @@ class RemoteMethod:
         if self._takes_more:
             return args, kwargs
         if len(args) > len(self._names):
-            raise TypeError(f"{self._where}() takes {len(self._names)} arguments, found {len(args)}")
+            raise TypeError(f"{self.where}() takes {len(self._names)} arguments, found {len(args)}")
         named = dict(zip(self._names, args, strict=False))
         for name, value in kwargs.items():
             if name in named or name not in self._names:
                 problem = "multiple values for" if name in named else "an unexpected"
-                raise TypeError(f"{self._where}() got {problem} argument {name!r}")
+                raise TypeError(f"{self.where}() got {problem} argument {name!r}")
             named[name] = value
         return (), named
 
@@ -252,11 +273,11 @@ class RemoteMethod:
         """Raise what an answer that is none stands for."""
         if incoming.headers.get(b"content-type") == framing.MEDIA_TYPE:
             raise remote_errors.raised(_failure(frame_values.decode(incoming.body, partial(save_answer, who))))
-        raise remote_errors.of_status(incoming.status, self._where, incoming.body.decode("utf-8", "replace"))
+        raise remote_errors.of_status(incoming.status, self.where, incoming.body.decode("utf-8", "replace"))
 
     def _check_more(self, incoming: Incoming) -> None:
         if incoming.is_complete:
-            raise remote_errors.of_status(incoming.status, self._where, "the stream ended in its middle")
+            raise remote_errors.of_status(incoming.status, self.where, "the stream ended in its middle")
 
     def _drain(self, incoming: Incoming, more: Callable[[], None]) -> None:
         """The end of the body, so that the connection can be used again."""

@@ -62,7 +62,7 @@ def test_a_service_that_depends_on_itself_is_refused_by_its_way():
     top, left, _, bottom = diamond()
     bottom.dependencies["again"] = left.dependencies["bottom"].__class__(left)
     with pytest.raises(ServiceError, match="Left -> Bottom -> Left"):
-        graph.check(top)
+        graph.connect(top, {})
 
 
 @pytest.mark.parametrize("address", ["ftp://a", "http://", "http://a:99999", "http://a b:1", "x"])
@@ -110,3 +110,19 @@ def test_another_deployment_is_reached_through_the_gateway(monkeypatch):
     monkeypatch.setenv("TIFFIN_GATEWAY", "http://127.0.0.1:8080")
     assert Uses().other.name == "http://127.0.0.1:8080/team/words"
     assert Uses().near.name == "http://127.0.0.1:8080/default/words"
+
+
+def test_a_task_elsewhere_is_called_and_not_submitted():
+    @tiffin.service
+    class Works:
+        @tiffin.task
+        def work(self) -> int:
+            return 1
+
+    @tiffin.service
+    class Uses:
+        works = tiffin.depends(Works)
+
+    graph.connect(Uses, {"Works": "unix:/nowhere.sock"})
+    with pytest.raises(ServiceError, match=r"Works\.work\.submit is not part"):
+        Uses().works.work.submit()
