@@ -17,7 +17,7 @@ from tiffin.dialects.bentoml import BuildConfig
 from tiffin.errors import BundleError, SpecError
 from tiffin.kits.names import snake_case
 from tiffin.spec import SpecWarning
-from tiffin.spec.target import class_target
+from tiffin.spec.target import class_target, module_target
 from tiffin.store.files import File, copy
 
 REQUIREMENTS = "requirements.txt"
@@ -177,7 +177,7 @@ def _entry_point(
 
 
 def _is_service(sources: Sources, target: str) -> bool:
-    module, _, name = target.removesuffix(".py").partition(":")
+    module, _, name = (module_target(target) or target).partition(":")
     path = module.replace(".", "/") + ".py"
     found = entry_point.candidates(sources, path) if path in sources else []
     return any(c.kind == "service" and name in ("", c.name) for c in found)
@@ -185,10 +185,14 @@ def _is_service(sources: Sources, target: str) -> bool:
 
 def _service_target(sources: Sources, target: str) -> str:
     """``service.py:Iris`` is ``service:Iris``; a module alone means the one service in it, when that is clear."""
-    module, colon, name = target.removeprefix("./").partition(":")
-    module = module.removesuffix(".py").replace("/", ".")
+    named = module_target(target)
+    if named is None:
+        raise BundleError(
+            f"expected module:Class or path/file.py:Class, found {target!r}", hint="for example service:Iris"
+        )
+    module, colon, _ = named.partition(":")
     if colon:
-        return f"{module}:{name}"
+        return named
     path = module.replace(".", "/") + ".py"
     found = entry_point.candidates(sources, path) if path in sources else []
     services = [candidate.name for candidate in found if candidate.kind == "service"]

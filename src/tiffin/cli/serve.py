@@ -19,12 +19,28 @@ if TYPE_CHECKING:
     Source = ModelSource | ServiceSource | ClassSource | ContainerSource
 
 
+LOOPBACK = "127.0.0.1"
+
+
 def serve(
     target: Annotated[str, typer.Argument(help="A model file, directory or address; MODULE:CLASS.")] = ".",
-    host: Annotated[str, typer.Option(help="Address to listen on.", envvar="TIFFIN_HOST")] = "127.0.0.1",
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address to listen on; the service's own, or 127.0.0.1.", envvar=["TIFFIN_HOST", "BENTOML_HOST"]
+        ),
+    ] = "",
     port: Annotated[
-        int, typer.Option("--port", "-p", min=0, max=65535, help="0 chooses a free one.", envvar="TIFFIN_PORT")
-    ] = 3000,
+        int | None,
+        typer.Option(
+            "--port",
+            "-p",
+            min=0,
+            max=65535,
+            help="The service's own, or 3000, when not given; 0 chooses a free one.",
+            envvar=["TIFFIN_PORT", "BENTOML_PORT", "PORT"],
+        ),
+    ] = None,
     unix: Annotated[str, typer.Option(help="Listen on this Unix socket instead.")] = "",
     grpc_port: Annotated[
         int | None,
@@ -33,7 +49,9 @@ def serve(
         ),
     ] = None,
     name: Annotated[str, typer.Option(help="Name of the model in paths; from the file when not given.")] = "",
-    workers: Annotated[str, typer.Option(help="Worker processes: a number, or cpu for one a core.")] = "1",
+    workers: Annotated[
+        str, typer.Option(help="Worker processes: a number, or cpu for one a core; the service's own, or 1.")
+    ] = "",
     threads: Annotated[int, typer.Option(min=0, help="Threads for the methods of a service; 0 chooses.")] = 0,
     timeout: Annotated[
         float, typer.Option(min=0, help="Seconds a call may take; 0 is the service's own, or none.")
@@ -46,6 +64,10 @@ def serve(
     trust: Annotated[bool, typer.Option("--trust", help="Open a pickle with imports not on the list.")] = False,
     reload: Annotated[bool, typer.Option("--reload", help="Restart on every change of a file.")] = False,
     working_dir: Annotated[Path, typer.Option("--working-dir", help="Where the target is looked for.")] = Path(),
+    arg: Annotated[
+        list[str] | None, typer.Option("--arg", help="NAME=VALUE for use_arguments(); may be given again.")
+    ] = None,
+    arg_file: Annotated[Path | None, typer.Option("--arg-file", help="YAML with such names and values.")] = None,
     tasks: Annotated[str, typer.Option(help="Where tasks are kept: a file, postgresql:// or redis://.")] = "",
     max_body: Annotated[int, typer.Option("--max-body", min=1, help="Largest body, in bytes.")] = 67_108_864,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Log warnings only.")] = False,
@@ -68,17 +90,38 @@ def serve(
         protocol=_protocol(protocol),
         component=Component(
             source=source,
-            workers=_workers(workers),
+            workers=_workers(workers or "1"),
             threads=threads or None,
             timeout_seconds=timeout or None,
         ),
         path=str(path),
-        listen=Listen(unix=unix) if unix else Listen(host=host, port=port),
-        grpc=_grpc(grpc_port, host, source),
+        listen=Listen(unix=unix) if unix else Listen(host=host or LOOPBACK, port=3000 if port is None else port),
+        grpc=_grpc(grpc_port, host or LOOPBACK, source),
         tasks=tasks or _tasks_store(name or found.name, path),
         limits=Limits(max_body_bytes=max_body),
     )
-    _become_replica(spec, watched=(path if path.is_dir() else path.parent) if reload else None)
+    left_open = {"host": not (host or unix), "port": port is None and not unix, "workers": not workers}
+    own = [name for name, is_open in left_open.items() if is_open]
+    if arg or arg_file:
+        os.environ["TIFFIN_ARGS"] = _arguments(arg or [], arg_file)
+    _become_replica(spec, watched=(path if path.is_dir() else path.parent) if reload else None, own=own)
+
+
+def _arguments(words: list[str], file: Path | None) -> str:
+    import json
+
+    from tiffin.service import arguments
+
+    return json.dumps(arguments.parse(words, str(file) if file is not None else None))
+
+
+def _tasks_store(name: str, path: Path) -> str:
+    """A file of this directory's own, unless the environment says otherwise."""
+    from tiffin.kits import paths
+    from tiffin.spec.tasks import store_url
+
+    root = paths.data_directory().root
+    return store_url(os.environ, root, namespace="default", deployment=name, directory=str(path))
 
 
 def _grpc(port: int | None, host: str, source: Source) -> Listen | None:
@@ -93,16 +136,7 @@ def _grpc(port: int | None, host: str, source: Source) -> Listen | None:
     return Listen(host=host, port=port)
 
 
-def _tasks_store(name: str, path: Path) -> str:
-    """A file of this directory's own, unless the environment says otherwise."""
-    from tiffin.kits import paths
-    from tiffin.spec.tasks import store_url
-
-    root = paths.data_directory().root
-    return store_url(os.environ, root, namespace="default", deployment=name, directory=str(path))
-
-
-def _become_replica(spec: ReplicaSpec, *, watched: Path | None) -> NoReturn:
+def _become_replica(spec: ReplicaSpec, *, watched: Path | None, own: list[str]) -> NoReturn:
     """Replace this process by the replica: it then holds no more in memory than one that ``tiffin up`` starts."""
     import msgspec
 
@@ -111,8 +145,7 @@ def _become_replica(spec: ReplicaSpec, *, watched: Path | None) -> NoReturn:
         for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(variable, "1")
     arguments = ["-m", "tiffin.runtime", "--announce"]
-    if watched is not None:
-        arguments += ["--reload", str(watched)]
+    arguments += ["--reload", str(watched)] if watched is not None else ["--own", ",".join(own)]
     order = msgspec.json.encode(spec).decode("utf-8")
     os.execv(sys.executable, [sys.executable, *arguments, "--replica-json", order])
 

@@ -6,6 +6,7 @@
 --reload DIRECTORY    restart on every change below the directory
 --zygote SOCKET       be no replica, but fork some when told to; with
 --warm FORMAT         what is imported before: sklearn, xgboost, lightgbm or onnx
+--own host,port       what the service's own options decide, beside its TLS; with --replica-json
 --orders DIRECTORY    where the files of all orders are; no others are read
 """
 
@@ -39,6 +40,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--reload", type=Path)
     parser.add_argument("--warm", choices=("sklearn", "xgboost", "lightgbm", "onnx"), default="sklearn")
     parser.add_argument("--orders", default="/")
+    parser.add_argument("--own", default=None, help="what the service itself decides: host, port, workers")
     options = parser.parse_args(arguments)
     if options.zygote is not None:
         _install_logs()
@@ -48,7 +50,8 @@ def main(arguments: list[str]) -> int:
     if options.replica is not None:
         return run_file(options.replica, announce=options.announce, directory=options.reload)
     _install_logs()
-    return _run(options.replica_json.encode(), announce=options.announce, directory=options.reload)
+    own = None if options.own is None else tuple(filter(None, options.own.split(",")))
+    return _run(options.replica_json.encode(), announce=options.announce, directory=options.reload, own=own)
 
 
 def run_file(
@@ -64,7 +67,14 @@ def run_file(
     return _run(text, announce=announce, directory=directory, ready=ready)
 
 
-def _run(text: bytes, *, announce: bool, directory: Path | None, ready: Ready | None = None) -> int:
+def _run(
+    text: bytes,
+    *,
+    announce: bool,
+    directory: Path | None,
+    ready: Ready | None = None,
+    own: tuple[str, ...] | None = None,
+) -> int:
     try:
         spec = msgspec.json.decode(text, type=ReplicaSpec)
     except msgspec.DecodeError as error:
@@ -79,6 +89,10 @@ def _run(text: bytes, *, announce: bool, directory: Path | None, ready: Ready | 
             from tiffin.runtime import reload
 
             return reload.run(spec, directory, announce=say)
+        if own is not None:
+            from tiffin.runtime import service_start
+
+            spec = service_start.settled(spec, own, ["--announce"] if announce else [])
         return supervisor.run(spec, announce=say, started=ready)
     except TiffinError as error:
         _say(f"error: {error}" + (f"\n\nhint: {error.hint}" if error.hint else ""))

@@ -6,11 +6,16 @@ import errno
 import os
 import socket
 import stat
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from tiffin.errors import PlatformError, PortInUse
 from tiffin.spec import Listen
+from tiffin.spec.replica import Tls
+
+if TYPE_CHECKING:
+    import ssl
 
 BACKLOG = 2048
 
@@ -30,13 +35,13 @@ def bind(listen: Listen, count: int = 1) -> list[socket.socket]:
     # The first one is bound without SO_REUSEPORT: with it, a stranger's port would be shared silently.
     first = _tcp(listen.host, listen.port, reuse_port=False)
     if count == 1:
-        first.listen(BACKLOG)
+        first.listen(listen.backlog)
         return [first]
     port = first.getsockname()[1]
     first.close()
     sockets = [_tcp(listen.host, port, reuse_port=True) for _ in range(count)]
     for sock in sockets:
-        sock.listen(BACKLOG)
+        sock.listen(listen.backlog)
     return sockets
 
 
@@ -65,12 +70,35 @@ def worker_address(listen: Listen, index: int) -> Listen:
     return msgspec.structs.replace(listen, unix=f"{listen.unix}.{index}")
 
 
-def address_of(sock: socket.socket) -> str:
+def tls_context(tls: Tls) -> ssl.SSLContext:
+    """What a socket that speaks TLS needs; 1.2 and 1.3 are spoken.
+
+    Raises:
+        PlatformError: a file is not there, or is not what it should be.
+    """
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(tls.certfile, tls.keyfile or None, tls.keyfile_password or None)
+        if tls.ca_certs:
+            context.load_verify_locations(tls.ca_certs)
+        context.verify_mode = ssl.VerifyMode(tls.cert_reqs)
+        if tls.ciphers:
+            context.set_ciphers(tls.ciphers)
+    except OSError as error:  # ssl.SSLError is one
+        files = ", ".join(filter(None, (tls.certfile, tls.keyfile, tls.ca_certs)))
+        raise PlatformError(f"cannot serve TLS with {files}: {error.strerror or error}") from None
+    return context
+
+
+def address_of(sock: socket.socket, *, is_tls: bool = False) -> str:
     """``http://127.0.0.1:3000`` or ``unix:/path`` of a bound socket."""
     if sock.family == socket.AF_UNIX:
         return f"unix:{sock.getsockname()}"
     host, port = sock.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if is_tls else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _tcp(host: str, port: int, *, reuse_port: bool, option: str = "--port") -> socket.socket:

@@ -80,7 +80,8 @@ _PREDICT = _QUEUE + _HISTOGRAM
 _BATCH = _PREDICT + _HISTOGRAM
 _TASKS = _BATCH + _ROWS_HISTOGRAM
 TASK_STATES = ("completed", "failed", "canceled")
-_ENDPOINTS = _TASKS + len(TASK_STATES)
+_DEPLOYED = _TASKS + len(TASK_STATES)
+_ENDPOINTS = _DEPLOYED + 1
 _PER_ENDPOINT = len(STATUSES) + 1 + _HISTOGRAM
 _LATENCY = len(STATUSES) + 1
 _LATENCY_SUM = len(SECONDS) + 1
@@ -132,6 +133,15 @@ class Metrics:
                 f"expected at most {BLOCK_BYTES // 8 // _PER_ENDPOINT} endpoints, found {len(endpoints)}"
             )
         self._bases = [_ENDPOINTS + index * _PER_ENDPOINT for index in range(len(self._endpoints))]
+
+    def deployed(self) -> None:
+        """The deployment hooks have run, once for all workers."""
+        self._blocks[0][_DEPLOYED] = 1.0
+
+    @property
+    def is_deployed(self) -> bool:
+        """Whether they have, in any worker, since the replica began."""
+        return self._blocks[0][_DEPLOYED] > 0
 
     # -- counting, on the request path ---------------------------------------------------------------------
 

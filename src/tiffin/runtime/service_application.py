@@ -13,6 +13,7 @@ import inspect
 import logging
 import math
 import os
+import threading
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -96,11 +97,25 @@ class ServiceApplication:
             log.warning("%s, which %s depends on, is not ready yet", name, self.service.name)
         for warning in self.service.warnings:
             log.warning("%s: %s", self.service.name, warning)
-        if self._worker == 0:
-            for service in graph.services_here(self.service):
-                for name in service.hooks("deployment"):
-                    self._run(getattr(service.inner, name), f"{service.name}.{name}")
+        self._deploy()
         self._make()
+
+    def _deploy(self) -> None:
+        """Run the deployment hooks once for the replica: the first worker does, the others wait for it."""
+        services = [service for service in graph.services_here(self.service) if service.hooks("deployment")]
+        metrics = self._metrics
+        if not services or (metrics is not None and metrics.is_deployed):
+            return
+        if self._worker and metrics is not None:
+            pause = threading.Event()
+            while not metrics.is_deployed:  # Should the first worker fail, its supervisor ends this one.
+                pause.wait(0.01)
+            return
+        for service in services:
+            for name in service.hooks("deployment"):
+                self._run(getattr(service.inner, name), f"{service.name}.{name}")
+        if metrics is not None:
+            metrics.deployed()
 
     def _make(self) -> None:
         try:

@@ -27,7 +27,7 @@ from tiffin.errors import TiffinError
 from tiffin.kits import extras, logfiles
 from tiffin.runtime.application import Application
 from tiffin.runtime.applications import application_of
-from tiffin.runtime.listening import address_of, bind, reserve, worker_address
+from tiffin.runtime.listening import address_of, bind, reserve, tls_context, worker_address
 from tiffin.runtime.metrics import shared_memory, start_seconds
 from tiffin.runtime.worker import COULD_NOT_START, OK, Worker
 from tiffin.spec import Listen, ReplicaSpec
@@ -63,9 +63,11 @@ def run(
         PortInUse, PlatformError: nothing can listen there.
     """
     workers = worker_count(spec)
+    if spec.listen.tls is not None:
+        tls_context(spec.listen.tls)  # What is wrong with its files is said before anything is started.
     sockets = bind(spec.listen, workers)
     spec, held = with_grpc(spec, sockets)
-    address = address_of(sockets[0])
+    address = address_of(sockets[0], is_tls=spec.listen.tls is not None)
     memory = shared_memory(workers)
 
     def ready() -> None:

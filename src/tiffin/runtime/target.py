@@ -10,6 +10,7 @@ from tiffin.errors import SpecError
 from tiffin.kits.names import snake_case
 from tiffin.models import archives
 from tiffin.spec import Artefact, ClassSource, ContainerSource, ModelSource, ServiceSource
+from tiffin.spec import target as grammar
 
 _PROJECT_FILES = ("bentofile.yaml", "bentofile.yml", "service.py")
 _MANIFESTS = (".yaml", ".yml", ".json")
@@ -39,9 +40,9 @@ def resolve(text: str, directory: Path) -> Target:
     """
     if "://" in text:
         return Target(ModelSource(artefact=Artefact(text)), None, model_name(Path(text.rstrip("/"))))
-    head, separator, attribute = text.rpartition(":")
-    if separator and attribute.isidentifier():
-        return _service(head, attribute, directory)
+    named = grammar.parse(text)
+    if named is not None and named.attribute:
+        return _service(named.module or named.file, named.attribute, directory)
     path = (directory / text).resolve()
     if path.is_dir():
         return _directory(path)
@@ -61,13 +62,13 @@ def resolve(text: str, directory: Path) -> Target:
 
 def _service(module: str, attribute: str, directory: Path) -> Target:
     home = directory
-    name = attribute or module.rpartition(".")[2]
+    name = attribute.rpartition(".")[2] or module.rpartition(".")[2]
     if module.endswith(".py"):
         file = (directory / module).resolve()
         if not file.is_file():
             raise SpecError(f"there is no file {module}")
         home, module = file.parent, file.stem
-        name = attribute or module
+        name = attribute.rpartition(".")[2] or module
     target = f"{module}:{attribute}" if attribute else module
     return Target(ServiceSource(artefact=Artefact(str(home)), target=target), home, snake_case(name, "service"))
 

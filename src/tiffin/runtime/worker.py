@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import mmap
@@ -20,7 +21,7 @@ from tiffin.runtime import phases
 from tiffin.runtime.application import Application, RouteTable
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.runtime.lifecycle import State, after
-from tiffin.runtime.listening import worker_address
+from tiffin.runtime.listening import tls_context, worker_address
 from tiffin.runtime.metrics import Metrics
 from tiffin.runtime.server import Server
 from tiffin.spec import ReplicaSpec
@@ -91,6 +92,18 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self._drain = asyncio.Event()
         self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why it could not load, if it could not."""
+        return self._failure
+
+    def drain(self) -> None:
+        """As SIGTERM does, from any thread; nothing happens when it has ended."""
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has closed
+                self._loop.call_soon_threadsafe(self._told_to_drain)
 
     def run(self) -> int:
         """Serve until drained; the exit code."""
@@ -99,12 +112,21 @@ class Worker:
 
     async def _main(self) -> int:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._told_to_drain)
+        self._loop = loop
+        if threading.current_thread() is threading.main_thread():  # no other thread is given signals
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._told_to_drain)
         self._server.start()
         if self._parent is not None:
             self._look_for_parent(loop)
         listeners = [await self._listen(loop, sock) for sock in self._sockets]
+        try:
+            return await self._serve(listeners)
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    async def _serve(self, listeners: Sequence[asyncio.AbstractServer]) -> int:
         if not await self._start_grpc():
             return COULD_NOT_START
         loaded = asyncio.create_task(self._load())
@@ -122,7 +144,9 @@ class Worker:
     async def _listen(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> asyncio.AbstractServer:
         if sock.family == socket.AF_UNIX:
             return await loop.create_unix_server(self._server.connect, sock=sock, backlog=BACKLOG)
-        return await loop.create_server(self._server.connect, sock=sock, backlog=BACKLOG)
+        listen = self._spec.listen
+        context = tls_context(listen.tls) if listen.tls is not None else None
+        return await loop.create_server(self._server.connect, sock=sock, backlog=listen.backlog, ssl=context)
 
     async def _start_grpc(self) -> bool:
         """Listen for gRPC as well, where that is asked for; whether it could."""

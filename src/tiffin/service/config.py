@@ -13,9 +13,9 @@ from tiffin.service.settings import (
     CorsSettings,
     MonitoringSettings,
     Settings,
-    TlsSettings,
     refuse,
 )
+from tiffin.spec.replica import Tls
 
 __all__ = ["DEFAULT_TIMEOUT_SECONDS", "NAMED", "Settings", "read"]
 
@@ -87,7 +87,7 @@ def _cors(get: Any) -> CorsSettings | None:
     return found
 
 
-def _tls(get: Any) -> TlsSettings | None:
+def _tls(get: Any) -> Tls | None:
     requirement = get("ssl.cert_reqs", _whole) or 0
     if requirement > 2:
         raise refuse("ssl.cert_reqs", "0, 1 or 2, as in Python's ssl module", requirement)
@@ -99,7 +99,7 @@ def _tls(get: Any) -> TlsSettings | None:
         return None
     if not texts["certfile"]:
         raise refuse("ssl.certfile", "the path of a certificate, as ssl is enabled", None)
-    return TlsSettings(cert_reqs=requirement, **texts)
+    return Tls(cert_reqs=requirement, **texts)
 
 
 def _access_log(get: Any) -> AccessLogSettings | None:

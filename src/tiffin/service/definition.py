@@ -19,6 +19,9 @@ from tiffin.spec.description import EndpointDescription, ServiceDescription
 
 T = TypeVar("T")
 
+RESERVED_ROUTES = frozenset(("/healthz", "/livez", "/readyz", "/metrics"))
+"""Routes no endpoint can have: a replica answers them itself."""
+
 
 class Service(Generic[T]):
     """What ``@service`` makes of a class.
@@ -207,12 +210,25 @@ class Service(Generic[T]):
         Raises:
             ServiceError: a signature cannot be served, or two endpoints want one route.
         """
+        if self.has_program:
+            raise ServiceError(
+                "a program of one's own (cmd, __command__) is not part of this version of Tiffin",
+                hint="serve the program beside the service, or mount its application with @tiffin.asgi_app",
+                at=self.name,
+            )
         routes: dict[str, str] = {}
         for name, endpoint in self.apis.items():
-            other = routes.setdefault(self.route_of(endpoint), name)
+            route = self.route_of(endpoint)
+            other = routes.setdefault(route, name)
             if other != name:
                 raise ServiceError(
-                    f"{self.name}.{name} and {self.name}.{other} have one route, {endpoint.route!r}"
+                    f"{self.name}.{name} and {self.name}.{other} have one route, {endpoint.route!r}",
+                    hint="give one of them another with @api(route=...)",
+                )
+            if route in RESERVED_ROUTES:
+                raise ServiceError(
+                    f"{self.name}.{name} has the route {route!r}, which is every replica's own",
+                    hint="give it another with @api(route=...), or a path_prefix to the service",
                 )
             endpoint.input  # noqa: B018 - reads the signature, and raises
             endpoint.output  # noqa: B018
@@ -255,11 +271,15 @@ class Service(Generic[T]):
             cpu=settings.cpu,
             memory_bytes=settings.memory_bytes,
             gpu=settings.gpu,
-            environment={e["name"]: e.get("value", "") for e in self.envs if e.get("stage", "all") != "build"},
+            environment=self.environment(),
             labels=self.labels,
             warnings=self.warnings,
             dependencies=graph.described(self, target),
         )
+
+    def environment(self) -> dict[str, str]:
+        """The variables its process has: those of ``envs`` that are not for the build alone."""
+        return {e["name"]: e.get("value", "") for e in self.envs if e.get("stage", "all") != "build"}
 
     @property
     def openapi_spec(self) -> dict[str, Any]:

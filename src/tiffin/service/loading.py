@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any
 
 from tiffin.errors import ServiceError, TiffinError
 from tiffin.service import arguments, compat, configuration
 from tiffin.service.definition import Service
+from tiffin.service.function import service_of
+from tiffin.spec.target import parse
 
 _BUILD_FILES = ("bentofile.yaml", "bentofile.yml")
 
@@ -31,7 +32,8 @@ def load(target: str, directory: str | Path = ".") -> Service[Any] | type:
         directory: Where the target's files are; put first on ``sys.path``.
 
     Returns:
-        The Service, every signature read; or the class, when a plain one is named.
+        The Service, every signature read (of a function, one with that endpoint); or the class, when a plain one
+        is named.
 
     Raises:
         ServiceError: nothing is there, the author's code raised (the traceback, from that code on, is the
@@ -41,7 +43,13 @@ def load(target: str, directory: str | Path = ".") -> Service[Any] | type:
     if not directory.is_dir():
         raise ServiceError(f"expected a directory, found none at {directory}")
     target, directory = _from_build_file(target, directory)
-    module_name, _, attribute = _split(target)
+    named = parse(target)
+    if named is None:
+        raise ServiceError(
+            f"expected module:Class, path/file.py:Class or a directory, found {target!r}",
+            hint="for example service:Iris",
+        )
+    module_name, attribute = named.module or named.file, named.attribute
     _first_on_path(directory)
     compat.provide()
     module = _import(module_name, directory)
@@ -53,16 +61,14 @@ def load(target: str, directory: str | Path = ".") -> Service[Any] | type:
         return found
     if isinstance(found, type):
         return found
+    if isinstance(found, FunctionType):
+        service = service_of(found)
+        service.check()
+        return service
     raise ServiceError(
         f"expected a class decorated with @service at {target!r}, found {found!r}",
         hint="name it as module:ClassName",
     )
-
-
-def _split(target: str) -> tuple[str, str, str]:
-    module, colon, attribute = target.rpartition(":")
-    # A lone "module", or the drive in C:\..., has no attribute behind its colon.
-    return (module, colon, attribute) if colon and os.sep not in attribute else (target, "", "")
 
 
 def _from_build_file(target: str, directory: Path) -> tuple[str, Path]:

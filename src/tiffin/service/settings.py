@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from tiffin.errors import ServiceError
+from tiffin.spec.replica import Tls
 
 DEFAULT_TIMEOUT_SECONDS = 60.0
 DEFAULT_PORT = 3000
@@ -22,17 +23,6 @@ class CorsSettings(msgspec.Struct, frozen=True, kw_only=True):
     credentials: bool = False
     max_age: int = 600
     exposed: tuple[str, ...] = ()
-
-
-class TlsSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Paths of PEM files, and the numbers of Python's ``ssl`` module for version and client certificates."""
-
-    certfile: str
-    keyfile: str = ""
-    keyfile_password: str = ""
-    ca_certs: str = ""
-    cert_reqs: int = 0
-    ciphers: str = ""
 
 
 class AccessLogSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -75,7 +65,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     program_port: int = 8000
     cors: CorsSettings | None = None
     trace_id: bool = False
-    tls: TlsSettings | None = None
+    tls: Tls | None = None
     has_metrics: bool = True
     metrics_namespace: str = "bentoml_service"
     metrics_buckets: tuple[float, ...] = ()

@@ -12,12 +12,28 @@ from tiffin.spec.deployment import Component, Protocol
 from tiffin.spec.recording import Spool
 
 
+class Tls(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths of PEM files. ``cert_reqs`` is 0, 1 or 2: no, an optional or a required certificate of the caller."""
+
+    certfile: str
+    keyfile: str = ""
+    keyfile_password: str = ""
+    ca_certs: str = ""
+    cert_reqs: int = 0
+    ciphers: str = ""
+
+
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
-    """A Unix socket (``unix``), or a TCP address; port 0 lets the system choose."""
+    """A Unix socket (``unix``), or a TCP address; port 0 lets the system choose.
+
+    ``backlog`` counts connections that wait to be accepted; ``tls`` is for callers without a gateway in between.
+    """
 
     unix: str = ""
     host: str = "127.0.0.1"
     port: int = 0
+    backlog: int = 2048
+    tls: Tls | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,7 +76,7 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     ready_file: str = ""
     variant: str = ""
     recording: Spool | None = None
-    tasks: str = ""
-    """Address of the store of its tasks; empty is what the environment says, or a file of the deployment."""
     dependencies: dict[str, str] = {}
     """Services that run apart, by name: where each is called, ``http://host:port/path`` or ``unix:/some.sock``."""
+    tasks: str = ""
+    """Address of the store of its tasks; empty is what the environment says, or a file of the deployment."""

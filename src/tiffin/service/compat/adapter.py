@@ -6,10 +6,10 @@ import inspect
 import weakref
 from typing import Any
 
-from tiffin.errors import ServiceError
 from tiffin.service.definition import Service
 from tiffin.service.dependency import Dependency, depends
 from tiffin.service.endpoint import Endpoint
+from tiffin.service.mounts import checked
 from tiffin.service.task_endpoint import TaskEndpoint
 
 _known: weakref.WeakValueDictionary[int, AdaptedService] = weakref.WeakValueDictionary()
@@ -19,11 +19,6 @@ class AdaptedService(Service[Any]):
     """Endpoints read from ``.apis``; the real Service makes instances and resolves its own dependencies."""
 
     def __init__(self, real: Any) -> None:
-        for name, what in (("mount_apps", "mounted ASGI applications"), ("middlewares", "ASGI middlewares")):
-            if getattr(real, name, None):
-                raise ServiceError(f"{what} are not part of this version of Tiffin", at=real.name)
-        if getattr(real, "cmd", None):
-            raise ServiceError("@service(cmd=...) is not part of this version of Tiffin", at=real.name)
         self.real = real
         super().__init__(
             real.inner,
@@ -34,8 +29,13 @@ class AdaptedService(Service[Any]):
             path_prefix=getattr(real, "path_prefix", ""),
             envs=[{"name": e.name, "value": e.value, "stage": getattr(e, "stage", "all")} for e in real.envs],
             labels=dict(real.labels),
+            cmd=list(getattr(real, "cmd", None) or []),
             is_strict=False,
         )
+        for app, path, name in getattr(real, "mount_apps", ()):
+            self.mounts.append(checked(app, path, name))  # bentoml gave its routes their self already
+        for middleware, options in getattr(real, "middlewares", ()):
+            self.add_asgi_middleware(middleware, **options)
 
     def _scan(self) -> None:
         super()._scan()
