@@ -18,7 +18,7 @@ import requests
 
 from tiffin.errors import RegistryError
 from tiffin.oci.credentials import Credentials
-from tiffin.oci.reference import Reference
+from tiffin.oci.reference import Reference, is_loopback
 
 log = logging.getLogger(__name__)
 
@@ -190,7 +190,10 @@ class Connection(oras.provider.Registry):  # type: ignore[misc]
         """Ask the realm for a token; empty when it gives none."""
         realm = challenge.get("realm", "")
         parts = urllib.parse.urlsplit(realm)
-        if parts.scheme != "https" and not (parts.scheme == "http" and self.prefix == "http"):
+        own = urllib.parse.urlsplit(self.root).hostname
+        # Without TLS only where the registry itself is asked so, and only on its machine or this one.
+        is_near = parts.hostname == own or is_loopback(parts.netloc)
+        if parts.scheme != "https" and not (parts.scheme == self.prefix == "http" and is_near):
             raise RegistryError(
                 f"{self.reference.registry} sends who asks to {_shown(realm) or 'nowhere'}, which is not https",
                 hint="the password was not sent there; ask who runs the registry",
