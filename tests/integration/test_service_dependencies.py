@@ -171,8 +171,8 @@ class Stage:
             decider=Autoscaler(),
         )
 
-    async def apply(self, dependencies: str) -> None:
-        source = Source(text=FILE % dependencies, file="duo.yaml", base=str(self.root / "code"))
+    async def apply(self, dependencies: str, more: str = "") -> None:
+        source = Source(text=FILE % dependencies + more, file="duo.yaml", base=str(self.root / "code"))
         await self.controller.apply([source])
         await self.until(lambda: bool(self.controller.status(self.duo).conditions) and self.is_ready())
 
@@ -283,6 +283,17 @@ def test_what_nobody_waits_for_any_more_is_cancelled_across_processes(root: Path
             leaving.cancel()
             await asyncio.gather(leaving, return_exceptions=True)
             await made.until((root / "code" / "cancelled").exists, seconds=5)
+
+    asyncio.run(run())
+
+
+def test_a_service_works_no_longer_than_the_callers_of_its_callers_wait(root: Path) -> None:
+    async def run() -> None:
+        async with stage(root) as made:
+            await made.apply("separate", "  timeout: 1\n")
+            assert (await made.ask("slow", seconds=15))[0] == 504
+            await made.until((root / "code" / "cancelled").exists, seconds=5)
+            assert (await made.ask("slow", seconds=0))[0] == 200
 
     asyncio.run(run())
 
