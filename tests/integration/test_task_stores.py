@@ -55,7 +55,7 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
-    """A Postgres server of the session's own, on a free port."""
+    """A Postgres server of the session's own, on a Unix socket."""
     pytest.importorskip("psycopg", reason="pip install 'tiffin[postgres]'")
     programs = next(
         (path for path in _PROGRAMS if (path / "initdb").exists() and (path / "postgres").exists()), None
@@ -72,10 +72,9 @@ def postgres_url() -> Iterator[str]:
     server = None
     try:
         subprocess.run([programs / "initdb", *options], check=True, **quiet)
-        port = str(ports.free())
-        options = ["-D", str(place / "data"), "-p", port, "-k", str(place), "-c", "listen_addresses=127.0.0.1"]
+        options = ["-D", str(place / "data"), "-k", str(place), "-c", "listen_addresses="]
         server = subprocess.Popen([programs / "postgres", *options], **quiet)
-        yield answering(f"postgresql://tiffin@127.0.0.1:{port}/postgres", server)
+        yield answering(f"postgresql://tiffin@/postgres?host={place}", server)
     finally:
         if server is not None:
             server.terminate()

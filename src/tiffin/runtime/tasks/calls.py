@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from tiffin.codec.files import Scratch
@@ -14,7 +15,7 @@ from tiffin.protocol import named_json
 from tiffin.protocol.head import Head
 from tiffin.protocol.reply import Reply
 from tiffin.runtime.service_call import invoke
-from tiffin.service import context
+from tiffin.service import context, loading
 from tiffin.service.task_endpoint import TaskEndpoint
 from tiffin.service.task_run import CurrentTask, running
 
@@ -124,5 +125,7 @@ class TaskCall:
     def _failed(self, error: BaseException) -> Outcome:
         reply = named_json.error_reply(error)
         if reply.status >= 500 and not isinstance(error, CallError):
-            log.error("task %s: %s failed", self._current.id, self._method.name, exc_info=error)
+            frames = loading.users_frames(error.__traceback__, Path(self._application.spec.path))
+            about = (type(error), error, frames)
+            log.error("task %s: %s failed", self._current.id, self._method.name, exc_info=about)
         return of_reply(reply)
