@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import queue
 import re
 import signal
@@ -345,3 +346,51 @@ def test_a_call_in_hand_is_answered_while_draining(serving: Serving, home: Path)
         served.process.send_signal(signal.SIGTERM)
         assert call.result(timeout=20).outputs[0].name == "output-0"
         assert served.process.wait(20) == 0
+
+
+VECTORS = json.loads((Path(__file__).parents[1] / "conformance/vectors/v2.json").read_text())
+FIELDS = {"FP64": "fp64_contents", "FP32": "fp32_contents", "INT64": "int64_contents", "INT32": "int_contents"}
+
+
+def said_over_grpc(vector: dict[str, Any]) -> Any:
+    """The request of a vector as a message; None for one that only JSON can say."""
+    body = vector["request"].get("json")
+    tensors = body.get("inputs") if isinstance(body, dict) else None
+    if not tensors or body.get("parameters"):
+        return None
+    request = service_pb2.ModelInferRequest(model_name="iris")
+    try:
+        request.id = body.get("id") or ""
+        for tensor in tensors:
+            added = request.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+            values = [value for value in np.ravel(tensor["data"]).tolist() if type(value) in (int, float)]
+            if len(values) != np.size(tensor["data"]):
+                return None
+            getattr(added.contents, FIELDS[tensor["datatype"]]).extend(values)
+        for wanted in body.get("outputs") or ():
+            request.outputs.add(name=wanted["name"])
+    except (KeyError, TypeError, ValueError):
+        return None
+    return request
+
+
+SAID = [(vector, request) for vector in VECTORS if (request := said_over_grpc(vector)) is not None]
+
+
+def test_enough_vectors_can_be_said_over_grpc() -> None:
+    assert len(SAID) > 10
+
+
+@pytest.mark.parametrize(("vector", "request_"), SAID, ids=[vector["name"] for vector, _ in SAID])
+def test_a_vector_of_http_holds_over_grpc(model: Served, vector: dict[str, Any], request_: Any) -> None:
+    expected = vector["expect"]
+    with grpc.insecure_channel(f"127.0.0.1:{port_of(model)}") as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        if expected["status"] == 200:
+            answer = stub.ModelInfer(request_)
+            found = [list(output.contents.int64_contents) for output in answer.outputs]
+            assert found == [output["data"] for output in expected["json"]["outputs"]]
+        else:
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.ModelInfer(request_)
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

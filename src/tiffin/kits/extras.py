@@ -20,4 +20,6 @@ def has_grpc() -> bool:
 def require_grpc() -> None:
     """Raise MissingExtra where gRPC cannot be served."""
     if not has_grpc():
-        raise MissingExtra("gRPC needs grpcio and protobuf, which are not installed", hint="pip install 'tiffin[grpc]'")
+        raise MissingExtra(
+            "gRPC needs grpcio and protobuf, which are not installed", hint="pip install 'tiffin[grpc]'"
+        )

@@ -265,9 +265,7 @@ def _refusal(error: Any) -> DecodeError:
 def require_numpy() -> None:
     """Raise NotImplementedHere where tensors cannot be held."""
     if find_spec("numpy") is None:
-        raise NotImplementedHere(
-            "Tensors need numpy, which is not installed: pip install 'tiffin[numpy]'"
-        )
+        raise NotImplementedHere("Tensors need numpy, which is not installed: pip install 'tiffin[numpy]'")
 
 
 async def first_of(items: AsyncIterator[Any]) -> Any:
