@@ -44,6 +44,7 @@ def export(bundles: BundleStore, models: ModelStore, name: str, out: Path, *, wi
         tree = workshop / "tree"
         shutil.copytree(bundle.path, tree, symlinks=True)
         (tree / trees.TAG).write_text(f"{tag}\n", encoding="utf-8")
+        trees.send_signatures(bundles.root, bundle.digest, tree)
         for pinned in bundle.manifest.models or () if with_models else ():
             if pinned.source != "huggingface":
                 _model(models, pinned.tag, pinned.digest, tree / MODELS / pinned.digest)
@@ -72,6 +73,7 @@ def import_bundle(bundles: BundleStore, models: ModelStore, path: Path, tag: str
                 hint="`tiffin models import` takes models" if kind != "none" else "`tiffin export` writes one",
             )
         wanted = tag or _said(tree)
+        signatures = trees.take_signatures(tree)
         carried = tree / MODELS
         if carried.is_dir():
             carried = carried.rename(tree.parent / "carried")
@@ -87,6 +89,7 @@ def import_bundle(bundles: BundleStore, models: ModelStore, path: Path, tag: str
                 raise BundleError(f"{path.name} holds a model that its bundle does not name: {one.name}")
             _take(models, one, names[one.name])
         bundle = bundles.import_tree(tree, [wanted] if wanted else ())
+        trees.keep_signatures(bundles.root, bundle.digest, signatures)
         return Imported(wanted or f"sha256:{bundle.digest}", bundle, _tags(bundle), ())
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from tiffin.errors import AuthorError, ModelError
+from tiffin.kits.files import write_atomic
+from tiffin.kits.paths import make_directory
 from tiffin.store import archives, bentoml
 from tiffin.store.manifest import FILES, MANIFEST
 from tiffin.store.models import ModelStore, StoredModel
@@ -16,6 +19,10 @@ from tiffin.store.tags import Tag
 
 TAG = "tag"
 """The file in an archive that says what was exported under which name."""
+SIGNATURES = "signatures"
+"""The directory of signatures, in an archive and in a store: no part of what they are of."""
+_SIGNATURE = re.compile(r"[0-9a-z]{1,64}\.sig")
+_MOST_BYTES = 64 << 20
 
 
 def export_model(store: ModelStore, name: str, out: Path) -> Path:
@@ -32,6 +39,7 @@ def export_model(store: ModelStore, name: str, out: Path) -> Path:
         (tree / MANIFEST).write_bytes(model.manifest.encode())
         (tree / TAG).write_text(f"{model.tag}\n", encoding="utf-8")
         shutil.copytree(model.path, tree / FILES, symlinks=True)
+        send_signatures(store.root, model.digest, tree)
         archives.pack(tree, place)
     return place
 
@@ -50,7 +58,10 @@ def import_model(store: ModelStore, path: Path, tag: str = "") -> StoredModel:
                 f"expected a model ({MANIFEST} or {bentoml.MODEL}), found none in {path.name}",
                 hint="`tiffin import` takes bundles, `tiffin models save TAG PATH` takes plain files",
             )
-        return store.import_tree(tree, tag or _said(tree))
+        signatures = take_signatures(tree)
+        model = store.import_tree(tree, tag or _said(tree))
+        keep_signatures(store.root, model.digest, signatures)
+        return model
 
 
 def of_bentoml(store: ModelStore, directory: Path, tag: str = "") -> StoredModel:
@@ -96,6 +107,37 @@ def settled(out: Path, tag: str, ending: str, error: type[AuthorError]) -> Path:
     if not place.parent.is_dir():
         raise error("expected a directory to write to, found none", at=str(place.parent))
     return place
+
+
+def send_signatures(root: Path, digest: str, tree: Path) -> None:
+    """Put the signatures that a store keeps of a digest into a tree that is exported."""
+    found = sorted((root / SIGNATURES / digest).glob("*.sig"))
+    if found:
+        (tree / SIGNATURES).mkdir()
+    for one in found:
+        shutil.copyfile(one, tree / SIGNATURES / one.name)
+
+
+def take_signatures(tree: Path) -> dict[str, bytes]:
+    """Take the signatures out of a tree; who checks one finds out whether it is one."""
+    directory = tree / SIGNATURES
+    if not directory.is_dir() or directory.is_symlink():
+        return {}
+    found = {
+        one.name: one.read_bytes()
+        for one in sorted(directory.iterdir())
+        if _SIGNATURE.fullmatch(one.name) and one.is_file() and one.lstat().st_size <= _MOST_BYTES
+    }
+    shutil.rmtree(directory)
+    return found
+
+
+def keep_signatures(root: Path, digest: str, signatures: Mapping[str, bytes]) -> None:
+    """Keep signatures beside what they are of; those that are there stay."""
+    for name, data in signatures.items():
+        place = make_directory(root / SIGNATURES / digest) / name
+        if not place.exists():
+            write_atomic(place, data, mode=0o644)
 
 
 def _said(tree: Path) -> str:
