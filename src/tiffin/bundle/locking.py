@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.bundle import requirements
+from tiffin.bundle import own_requirement, requirements
 from tiffin.errors import BundleError
 from tiffin.kits.files import write_atomic
 from tiffin.kits.paths import make_directory
@@ -73,6 +73,7 @@ def lock(wanted: Wanted, cache: Path, *, root: Path, say: Callable[[str], None] 
     Raises:
         BundleError: it cannot be resolved; the text is the resolver's own.
     """
+    wanted = msgspec.structs.replace(wanted, requirements=own_requirement.expanded(wanted.requirements))
     if requirements.is_empty(wanted.requirements):
         return ""
     if requirements.is_lock(wanted.requirements):
@@ -221,10 +222,11 @@ def _failure(done: subprocess.CompletedProcess[str], wanted: Wanted) -> BundleEr
     """The resolver's own words: the last error is the one that counts."""
     said = done.stderr.strip() or done.stdout.strip()
     errors = _SHOWN.findall(said)
-    # uv draws its explanation as a tree.
+    # Newer versions of uv say why behind "cause:"; older ones draw it as a tree.
+    why = [*errors[-1:], *re.findall(r"(?m)^\s*cause:\s*(.+)", said)[-1:]]
     drawn = " ".join(re.sub(r"^\W+", "", line) for line in said.splitlines() if line.strip())
     return BundleError(
         f"the requirements cannot be resolved for Python {wanted.python} on {wanted.platform}: "
-        f"{errors[-1].strip() if errors else drawn or 'no reason was given'}",
+        f"{': '.join(why) or drawn or 'no reason was given'}",
         hint="correct the requirement, check the network, or build with --no-lock",
     )
