@@ -1,5 +1,6 @@
 """The page of a service in a real Chromium: forms filled in, sent, and their answers read."""
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,14 @@ class Everything:
         for word in text.split():
             yield word.upper() + " "
 
+    @tiffin.task
+    def slow(self, steps: int, ctx: tiffin.Context) -> int:
+        for step in range(steps):
+            ctx.progress(step / steps, f"step {step}")
+            if ctx.wait_cancelled(0.05):
+                break
+        return steps
+
     @tiffin.api
     def missing(self) -> str:
         raise tiffin.exceptions.NotFound("there is none")
@@ -101,8 +110,17 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory, serving: Callable[..., Any]) -> Iterator[str]:
+def monkeypatch_module() -> Iterator[pytest.MonkeyPatch]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield patch
+
+
+@pytest.fixture(scope="module")
+def everything(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch_module: pytest.MonkeyPatch, serving: Callable[..., Any]
+) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("everything")
+    monkeypatch_module.setenv("TIFFIN_HOME", str(directory / "home"))
     (directory / "service.py").write_text(SERVICE)
     with serving("service:Everything", directory=directory) as served:
         yield f"http://127.0.0.1:{served.port}/"
@@ -185,18 +203,33 @@ def test_an_image_is_sent_and_shown(everything: str, open_page: Callable[..., An
     assert "-F 'image=@red.png'" in card.locator("code").inner_text()
     shown = send(page, "shrink").locator("img")
     shown.wait_for()
-    page.wait_for_function("document.querySelector('#shrink .answer img').naturalWidth === 5")
+    sync_api.expect(shown).to_have_js_property("naturalWidth", 5)
 
 
 def test_a_stream_and_an_error_are_shown(everything: str, open_page: Callable[..., Any]) -> None:
     page = open_page(everything)
     card_of(page, "words").get_by_label("text").fill("a few words")
     answer = send(page, "words")
-    page.wait_for_function("document.querySelector('#words .answer pre').textContent === 'A FEW WORDS '")
+    sync_api.expect(answer.locator("pre")).to_have_text("A FEW WORDS ")
     assert "200 OK" in answer.inner_text()
     answer = send(page, "missing")
     assert "404" in answer.locator(".facts").inner_text()
     assert "there is none" in answer.locator("pre").last.inner_text()
+
+
+def test_a_task_is_watched_and_cancelled(everything: str, open_page: Callable[..., Any]) -> None:
+    page = open_page(everything)
+    card = card_of(page, "slow")
+    card.get_by_label("steps").fill("3")
+    card.get_by_role("button", name="Submit task").click()
+    card.locator(".answer pre").wait_for()
+    assert card.locator(".answer pre").inner_text() == "3"
+    card.get_by_label("steps").fill("10000")
+    card.get_by_role("button", name="Submit task").click()
+    sync_api.expect(card.locator(".answer")).to_contain_text(re.compile(r"running .* step \d"))
+    card.get_by_role("button", name="Cancel task").click()
+    sync_api.expect(card.locator(".answer")).to_contain_text("canceled")
+    assert card.locator(".answer pre").count() == 0
 
 
 def test_it_fits_a_phone_and_each_control_has_a_name(everything: str, open_page: Callable[..., Any]) -> None:

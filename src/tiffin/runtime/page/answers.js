@@ -99,13 +99,17 @@ async function askTask(endpoint, fields, values, answer) {
   answer.replaceChildren(line, bar, cancel);
   for (let pause = 100; ; pause = Math.min(2000, pause * 1.5)) {
     const status = await (await fetch(at("status"))).json();
-    line.textContent = [`task ${id}`, status.status, status.message].filter(Boolean).join(" · ");
+    const asked = status.cancel_requested && !finished.includes(status.status) ? "asked to stop" : "";
+    line.textContent = [`task ${id}`, status.state ?? status.status, status.message, asked].filter(Boolean).join(" · ");
     if (typeof status.progress === "number") bar.value = status.progress;
-    if (finished.includes(status.status)) break;
+    if (finished.includes(status.status)) {
+      bar.remove();
+      cancel.remove();
+      if (status.status.startsWith("cancel")) return;
+      break;
+    }
     await new Promise((resolve) => { setTimeout(resolve, pause); });
   }
-  bar.remove();
-  cancel.remove();
   const response = await fetch(at("get"));
   answer.append(facts(response, 0, performance.now() - began), ...(await shown(response)));
 }
