@@ -104,6 +104,8 @@ def connection_manager(directory: Path) -> Resource:
         "codec_type": "AUTO",
         "rds": {"route_config_name": ROUTES_NAME, "config_source": file_source(directory / "rds.json")},
         "http_filters": filters.http_filters(file_source(directory / "tokens.json")),
+        # Applications that services have mounted may speak WebSocket; where a replica does not, it says so.
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
         # The caller's address is that of its connection, and its x-envoy-* headers are not obeyed.
         "use_remote_address": True,
         # No range at all would mean the private ones; nobody has this address.

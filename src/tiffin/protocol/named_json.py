@@ -156,21 +156,20 @@ def _is_response(value: Any) -> bool:
 
 
 def _from_response(value: Any) -> Reply:
-    if not hasattr(value, "body"):
-        raise CallNotServed("a streaming or file Response", type(value).__name__)
+    if not hasattr(value, "body") or getattr(value, "background", None) is not None:
+        raise OwnAnswer(value)
     lines = [(name.lower(), line) for name, line in value.raw_headers]
     content_type = dict(lines).get(b"content-type", b"")
     headers = tuple(line for line in lines if line[0] not in (b"content-type", b"content-length"))
     return Reply(value.status_code, bytes(value.body), content_type, headers)
 
 
-class CallNotServed(Exception):
-    """A method gave back something this version cannot send."""
+class OwnAnswer(Exception):
+    """A method gave back a Response that sends itself, as ASGI: a stream, a file, or one with work behind it."""
 
-    def __init__(self, what: str, found: str) -> None:
-        super().__init__(
-            f"{what} of Starlette is not served ({found}): write the method as a generator, or return a Path"
-        )
+    def __init__(self, response: Any) -> None:
+        super().__init__(type(response).__name__)
+        self.response = response
 
 
 def error_reply(error: BaseException) -> Reply:

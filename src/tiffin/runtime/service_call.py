@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from tiffin.codec.files import Scratch
@@ -154,19 +154,50 @@ class Call:
         caller.current.set(self._caller)
         try:
             reply = self._encode(self._application.bind(self._method, self._arguments())())
+        except named_json.OwnAnswer as own:
+            self._back(None, own.response)
+            return
         except BaseException as error:
             reply = self._failed(error)
         self._back(reply)
 
-    def _back(self, reply: Reply | None) -> None:
-        self._scratch.close()
+    def _back(self, reply: Reply | None, own: Any = None) -> None:
+        if own is None:
+            self._scratch.close()
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._application.loop.call_soon_threadsafe(self._end, reply)
+            self._application.loop.call_soon_threadsafe(self._end, reply, own)
 
-    def _end(self, reply: Reply | None) -> None:
+    def _end(self, reply: Reply | None, own: Any = None) -> None:
+        if own is not None:
+            self._application.spawn(self._give(own))
+            return
         self._application.ended()
         if reply is not None:
             self._answer(reply)
+
+    async def _give(self, response: Any) -> None:
+        """Let a Response of the author's send itself, in its own time, with what it does behind its answer."""
+        try:
+            await self._send_own(response)
+        finally:
+            self._application.ended()
+            self._scratch.close()
+
+    async def _send_own(self, response: Any) -> None:
+        from tiffin.runtime.asgi import AsgiCall, http_scope
+
+        if not self._claim():
+            return
+        exchange = self._exchange
+        response.raw_headers.append(request_id())
+        call = AsgiCall(exchange)
+        try:
+            scope = http_scope(exchange.head, body_bytes=len(exchange.body), state={})
+            await response(scope, call.receive, call.send)
+        except Exception as error:
+            if not isinstance(error, OSError):
+                log.exception("the answer of %s failed", self._method.name)
+            call.fail(self._rendered(error))
 
     # On the loop
 
@@ -214,6 +245,8 @@ class Call:
                 self._answer(await self._reply())
         except asyncio.CancelledError:
             raise
+        except named_json.OwnAnswer as own:
+            await self._send_own(own.response)
         except BaseException as error:
             self._answer(self._failed(error))
         finally:
@@ -319,6 +352,18 @@ class Call:
         if self._claim():
             reply.headers = (*reply.headers, request_id())
             self._exchange.reply(reply)
+            if self._context is not None and self._context.response.background is not None and reply.status < 400:
+                self._application.spawn(self._do_behind(self._context.response.background))
+
+    async def _do_behind(self, work: Callable[[], Any]) -> None:
+        """What the author does once the answer has been sent."""
+        try:
+            is_async = inspect.iscoroutinefunction(work) or inspect.iscoroutinefunction(type(work).__call__)
+            result = work() if is_async else await self._application.in_pool(work)
+            if inspect.isawaitable(result):
+                await result
+        except Exception:
+            log.exception("the work behind an answer of %s failed", self._method.name)
 
     def _claim(self) -> bool:
         """Whether the answer is still ours to give."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http.cookies import SimpleCookie
 from types import SimpleNamespace
@@ -157,24 +157,21 @@ class Cookie:
 
 @dataclass
 class Response:
-    """What the method sets on its answer; applied only when the method does not raise."""
+    """What the method sets on its answer; applied only when the method does not raise.
+
+    ``background`` is called without arguments once the answer has been sent, a plain function in a thread;
+    Starlette's ``BackgroundTask`` is one such.
+    """
 
     status_code: int = 200
     headers: Headers = field(default_factory=Headers)
     cookies: list[Cookie] = field(default_factory=list)
+    background: Callable[[], Any] | None = None
 
     @property
     def metadata(self) -> Headers:
         """The headers."""
         return self.headers
-
-    @property
-    def background(self) -> NoReturn:
-        """Not part of this version; raises ServiceError."""
-        raise ServiceError(
-            "ctx.response.background is not part of this version of Tiffin",
-            hint="start a task or a thread of your own in the service's __init__, and hand it the work",
-        )
 
     def set_cookie(self, key: str, value: str, **options: Any) -> None:
         """Set a cookie; options are the fields of ``Cookie``."""

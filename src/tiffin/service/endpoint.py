@@ -201,6 +201,8 @@ class Endpoint:
         from tiffin.codec.outputs import Output
 
         annotation = self._annotation(inspect.signature(self.func).return_annotation, "the return value")
+        if _is_own_answer(annotation):
+            annotation = Any
         try:
             return Output(annotation, is_stream=self.is_stream, model=self._output_spec)
         except Exception as error:
@@ -285,6 +287,12 @@ def _flat(schema: dict[str, Any], definitions: dict[str, Any], seen: tuple[str, 
     if schema.get("type") == "array" and isinstance(schema.get("items"), dict):
         return schema | {"items": _flat(schema["items"], definitions, seen)}
     return schema
+
+
+def _is_own_answer(annotation: Any) -> bool:
+    """Whether a method says that it gives a Response of Starlette's, which says itself what it sends."""
+    bases = getattr(annotation, "__mro__", ())
+    return any(base.__name__ == "Response" and base.__module__ == "starlette.responses" for base in bases)
 
 
 @overload

@@ -292,3 +292,60 @@ def test_an_application_that_cannot_start_stops_the_service():
 
     with pytest.raises(ServiceError, match="could not start"), TestClient(Broken.to_asgi()):
         pass
+
+
+def test_a_method_may_give_a_response_that_sends_itself(life):
+    from starlette.background import BackgroundTask
+
+    @tiffin.service
+    class Own:
+        @tiffin.api
+        def plain(self) -> StreamingResponse:
+            return StreamingResponse(iter(["a", "b"]), media_type="text/plain", status_code=202)
+
+        @tiffin.api
+        async def later(self) -> StreamingResponse:
+            work = BackgroundTask(life.append, "behind")
+            return StreamingResponse(iter(["a"]), media_type="text/plain", background=work)
+
+        @tiffin.api
+        async def broken(self) -> StreamingResponse:
+            async def each():
+                yield "a"
+                raise RuntimeError("secret")
+
+            return StreamingResponse(each())
+
+    with TestClient(Own.to_asgi(), raise_server_exceptions=False) as client:
+        answer = client.post("/plain")
+        assert (answer.status_code, answer.text) == (202, "ab")
+        assert len(answer.headers["x-bentoml-request-id"]) == 16
+        assert client.post("/later").text == "a"
+        with pytest.raises(Exception, match="broken off"):
+            TestClient(client.app).post("/broken")
+    assert life == ["behind"]
+
+
+def test_work_behind_an_answer_is_done_only_for_calls_that_went_well(life):
+    @tiffin.service
+    class Behind:
+        @tiffin.api
+        def go(self, n: int, ctx: tiffin.Context) -> float:
+            ctx.response.background = lambda: life.append(n)
+            return 1 / n
+
+        @tiffin.api
+        async def later(self, ctx: tiffin.Context) -> int:
+            async def work():
+                life.append("async")
+
+            ctx.response.background = work
+            return 1
+
+    with TestClient(Behind.to_asgi()) as client:
+        assert client.post("/go", json={"n": 0}).status_code == 500
+        assert client.post("/go", json={"n": 2}).json() == 0.5
+        assert client.post("/later").json() == 1
+        client.post("/go", json={"n": 4})
+    assert set(life) >= {2, "async"}
+    assert 0 not in life

@@ -2,7 +2,6 @@ import asyncio
 
 import pytest
 
-from tiffin.errors import ServiceError
 from tiffin.protocol.head import Head
 from tiffin.service.context import Context, Cookie, Headers, Request, get_current_service, set_current_service
 
@@ -56,11 +55,6 @@ def test_a_cookie_is_one_line(cookie, line):
 def test_outside_of_a_call_there_is_no_request(name):
     with pytest.raises(LookupError):
         getattr(Context({}), name)
-
-
-def test_work_after_the_answer_is_refused_by_name():
-    with pytest.raises(ServiceError, match="background"):
-        Context({}).response.background  # noqa: B018
 
 
 def test_the_current_service_is_the_one_that_was_set():
