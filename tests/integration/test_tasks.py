@@ -11,6 +11,7 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 SERVICE = """
@@ -329,6 +330,18 @@ def test_a_task_whose_replica_is_killed_is_taken_up_by_another(project, serving,
             assert (said["status"], said["attempts"]) == ("completed", 2)
             assert tasks.get("steps", task) == (200, f"all 2 {task}".encode())
     assert ran(project, "steps") == 2
+
+
+@pytest.mark.slow
+def test_the_child_of_an_isolated_task_does_not_outlive_its_replica(project, serving, tmp_path):
+    with serving("service:Jobs", "--tasks", str(tmp_path / "t.db"), directory=project) as served:
+        tasks = Tasks(served)
+        task = tasks.submit("deaf", {"seconds": 60})
+        said = tasks.until("deaf", task, lambda said: said["message"])
+        child = psutil.Process(int(said["message"].split()[1]))
+        served.process.kill()
+        served.process.wait()
+        child.wait(10)
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from tiffin.runtime.tasks.calls import Outcome
 from tiffin.runtime.tasks.keeper import Keeper
 from tiffin.runtime.tasks.record import Task, unpack_reply
 from tiffin.runtime.tasks.sqlite_store import SqliteStore
-from tiffin.runtime.tasks.store import StoreUnreachable
+from tiffin.runtime.tasks.store import StoreUnreachable, without_password
 from tiffin.runtime.tasks.webhooks import Rules, Webhooks
 
 DONE = Outcome("completed", Reply(200, b"done"))
@@ -247,3 +247,17 @@ async def test_a_keeper_that_stops_gives_back_what_runs(path):
     task = other.get("a")
     other.close()
     assert (task.state, task.runs, task.owner) == ("queued", 0, "")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://:hidden@host:6379/0", "redis://:...@host:6379/0"),
+        ("postgresql://me:hidden@host/db", "postgresql://me:...@host/db"),
+        ("postgresql:///db?host=/x&password=hidden&user=me", "postgresql:///db?host=/x&password=...&user=me"),
+        ("/var/lib/tasks.db", "/var/lib/tasks.db"),
+    ],
+)
+def test_passwords_are_not_shown(url, shown):
+    assert without_password(url) == shown

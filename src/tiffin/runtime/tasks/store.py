@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from tiffin.errors import CallError, MissingExtra, PlatformError, SpecError, StorageError
 from tiffin.runtime.tasks.record import Counts, State, Task, Work
+
+_PASSWORD = re.compile(r"([?&](?:password|sslpassword)=)[^&]*", re.IGNORECASE)
 
 
 class QueueFull(CallError):
@@ -103,6 +106,7 @@ def path_of(url: str) -> str:
 
 def without_password(url: str) -> str:
     """An address as it may be shown."""
+    url = _PASSWORD.sub(r"\1...", url)
     parts = urlsplit(url)
     if parts.password is None:
         return url
