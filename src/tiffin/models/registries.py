@@ -80,11 +80,17 @@ def download(found: Found, into: Path, *, arrivals: Path, progress: Callable[[in
     where = str(found.reference)
     layout = Layout(arrivals / found.digest.partition(":")[2])
     done: dict[str, Transfer] = {}
+    last = (-1, -1)
 
     def report(transfer: Transfer) -> None:
+        nonlocal last
         done[transfer.digest] = transfer
         known = list(done.values())
-        progress(sum(one.done for one in known), sum(one.total for one in known))
+        now = (sum(one.done for one in known), sum(one.total for one in known))
+        # All wait before the first one runs: only then is it known how many bytes there are.
+        if now != last and transfer.state != "waiting":
+            last = now
+            progress(*now)
 
     at = found.reference.at(found.digest)
     summary = found.registry.pull(

@@ -50,6 +50,8 @@ def test_a_model_is_fetched_once_and_again_when_the_tag_moves(registry, here, tm
     path = fetch(uri, tmp_path, progress=seen.append)
     assert sorted(one.name for one in path.iterdir()) == ["config.json", "model.onnx", "sub"]
     assert (seen[-1].done, seen[-1].uri) == (seen[-1].total, uri)
+    assert len({one.total for one in seen}) == 1
+    assert len([one for one in seen if one.done == one.total]) == 1
     before = len([one for one in registry.requests("GET") if "/blobs/" in one])
     assert fetch(uri, tmp_path) == path
     assert len([one for one in registry.requests("GET") if "/blobs/" in one]) == before
