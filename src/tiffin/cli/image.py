@@ -11,7 +11,7 @@ import typer
 
 from tiffin.cli import output
 from tiffin.cli.rendering import size
-from tiffin.errors import SpecError
+from tiffin.errors import AuthorError, RegistryError, SpecError
 
 if TYPE_CHECKING:
     from tiffin.bundle import Bundle
@@ -102,7 +102,7 @@ def image(
     for name in names:
         workshop.layout.tag(made.descriptor, name)
     where = _write(out, form, workshop, made.descriptor, names)
-    moved = _push(workshop, made.descriptor, names, insecure) if push else None
+    moved = _push(workshop, made, names, insecure) if push else None
     _report(made, names, where, moved, time.monotonic() - begun, as_json)
 
 
@@ -181,7 +181,12 @@ def make(bundle: Bundle, workshop: Workshop, wanted: Wanted, *, insecure: bool =
         output.say(f"  pulling the base {reference} for {platform}")
         with Transfers() as shown:
             registry = Registry(insecure=insecure)
-            return registry.pull(reference, layout, platform=platform, progress=shown.show).descriptor
+            try:
+                return registry.pull(reference, layout, platform=platform, progress=shown.show).descriptor
+            except RegistryError as error:
+                other = "without a network, --base scratch-from-host makes one of this machine's own Python"
+                error.hint = f"{error.hint}; {other}" if error.hint else other
+                raise
 
     made = building.build(bundle, ModelStore(paths.data_directory().models), wanted, workshop, fetch=fetch)
     for warning in made.warnings:
@@ -205,17 +210,34 @@ def _write(out: Path | None, form: Any, workshop: Workshop, descriptor: Descript
     return f"oci:{out}"
 
 
-def _push(workshop: Workshop, descriptor: Descriptor, names: list[str], insecure: bool) -> dict[str, int]:
+def _push(workshop: Workshop, made: Made, names: list[str], insecure: bool) -> dict[str, int]:
     from tiffin.cli.transfers import Transfers
     from tiffin.oci.registry import Registry
 
     moved = kept = 0
     for name in names:
         with Transfers() as shown:
-            done = Registry(insecure=insecure).push(workshop.layout, descriptor, name, progress=shown.show)
+            registry = Registry(insecure=insecure)
+            done = registry.push(
+                workshop.layout, made.descriptor, name, progress=shown.show, sources=_beside(made.base, name)
+            )
         output.say(f"  pushed {name}: {size(done.moved)} sent, {size(done.kept)} there before")
         moved, kept = moved + done.moved, kept + done.kept
     return {"moved": moved, "kept": kept}
+
+
+def _beside(base: str, name: str) -> list[str]:
+    """The base's repository when it is in the same registry, which then need not be sent its layers again."""
+    from tiffin.image.base import SCRATCH
+    from tiffin.oci import reference
+
+    if base == SCRATCH:
+        return []
+    try:
+        origin, target = reference.parse(base), reference.parse(name)
+    except AuthorError:
+        return []  # A file, a directory, or this machine.
+    return [origin.repository] if origin.registry == target.registry else []
 
 
 def _report(

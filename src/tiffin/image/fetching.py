@@ -135,7 +135,8 @@ def refusal(said: str, asked: Asked, *, where: str) -> ImageError | StorageError
         locked_for = asked.locked_for.partition("-")[0]
         if locked_for and not asked.tags[0].endswith(f"_{locked_for}"):
             return ImageError(
-                f"the bundle was locked for {asked.locked_for}, and has no hash of {names or 'packages'} for {target}",
+                f"the bundle was locked for {asked.locked_for}, and has no hash of {names or 'packages'}"
+                f" for {target}",
                 hint="install uv and build the bundle again: its locks have the hashes of all platforms",
                 at=where,
             )
