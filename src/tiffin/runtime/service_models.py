@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import cached_property
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -264,8 +263,12 @@ def _refusal(error: Any) -> DecodeError:
 
 def require_numpy() -> None:
     """Raise NotImplementedHere where tensors cannot be held."""
-    if find_spec("numpy") is None:
-        raise NotImplementedHere("Tensors need numpy, which is not installed: pip install 'tiffin[numpy]'")
+    try:
+        import numpy  # noqa: F401
+    except ImportError:
+        raise NotImplementedHere(
+            "Tensors need numpy, which is not installed: pip install 'tiffin[numpy]'"
+        ) from None
 
 
 async def first_of(items: AsyncIterator[Any]) -> Any:
