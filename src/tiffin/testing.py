@@ -161,7 +161,14 @@ def _spec(name: str, source: Any, path: Path) -> ReplicaSpec:
     component = Component(source=source)
     # A test that ends with calls in hand has failed already.
     limits = Limits(drain_seconds=1.0)
-    return ReplicaSpec(deployment=name, model_name=name, component=component, path=str(path), limits=limits)
+    return ReplicaSpec(
+        deployment=name,
+        model_name=name,
+        component=component,
+        path=str(path),
+        limits=limits,
+        tasks="sqlite://:memory:",  # never those of a service that runs here
+    )
 
 
 @contextlib.contextmanager

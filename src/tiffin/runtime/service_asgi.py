@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from tiffin.errors import MethodNotAllowed, TiffinError
+from tiffin.kits import paths
 from tiffin.protocol.coding import decoded
 from tiffin.protocol.reply import TEXT, Reply
 from tiffin.runtime.application import RouteTable
@@ -19,6 +21,7 @@ from tiffin.runtime.service_application import ServiceApplication
 from tiffin.runtime.service_mounts import ServiceMounts
 from tiffin.service.definition import Service
 from tiffin.spec import Artefact, Component, ReplicaSpec, ServiceSource
+from tiffin.spec.tasks import store_url
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +79,11 @@ class ServiceAsgi:
     def __init__(self, service: Service[Any]) -> None:
         source = ServiceSource(artefact=Artefact(""), target=service.import_string)
         component = Component(source=source, timeout_seconds=None)
-        spec = ReplicaSpec(deployment=service.name, model_name=service.name, component=component, path=".")
+        root = paths.data_directory().root
+        tasks = store_url(os.environ, root, namespace="default", deployment=service.name, directory=os.getcwd())
+        spec = ReplicaSpec(
+            deployment=service.name, model_name=service.name, component=component, path=".", tasks=tasks
+        )
         self.application = ServiceApplication(spec, service)
         self._dispatcher: App | None = None
         self._lock = asyncio.Lock()

@@ -14,6 +14,9 @@ from tiffin.runtime.tasks.record import Task
 from tiffin.runtime.tasks.sql import TABLE, SqlStore
 from tiffin.runtime.tasks.store import unreachable, unusable
 
+MEMORY = ":memory:"
+"""No file: of one worker alone, and gone with it, as in tests."""
+
 _BUSY_SECONDS = 10.0
 _MODE = 0o600
 
@@ -27,13 +30,19 @@ class SqliteStore(SqlStore):
 
     def __init__(self, path: str) -> None:
         self._path = Path(path).expanduser().absolute()
+        is_file = path != MEMORY
         self._level = ""
-        make_directory(self._path.parent)
+        if is_file:
+            make_directory(self._path.parent)
         try:
             # Requests are in it: for its owner only, from its first byte.
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, _MODE))
+            if is_file:
+                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, _MODE))
             self._connection = sqlite3.connect(
-                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                self._path if is_file else MEMORY,
+                timeout=_BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
             )
             self._connection.execute("PRAGMA journal_mode = WAL")
             for statement in TABLE:
