@@ -1,6 +1,9 @@
 """The clients of services against a service of ours."""
 
 import asyncio
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncGenerator, Generator, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -200,3 +203,58 @@ def test_a_server_that_is_no_service_is_said_to_be_none():
 def test_pickles_are_not_sent():
     with pytest.raises(ValueError, match="pickles are not sent"):
         tiffin.SyncHTTPClient("http://127.0.0.1:9", media_type="application/vnd.bentoml+pickle")
+
+
+def test_a_written_client_calls_the_service_with_nothing_but_python(url, tmp_path):
+    path = tmp_path / "written.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "tiffin", "client", url, "-o", str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Add two." in path.read_text()
+    (tmp_path / "a.txt").write_text("hello")
+    program = """
+import json, sys
+from written import CallFailed, Everything
+
+with Everything(sys.argv[1]) as client:
+    try:
+        client.refuse()
+    except CallFailed as error:
+        refused = [error.status, str(error)]
+    try:
+        client.add("x")
+    except CallFailed as error:
+        where = error.detail[0]["loc"]
+    task = client.submit_later(2)
+    back = client.back("a.txt")
+    found = [
+        client.add(1, b=4), client.shout("hi"), client.double([[1.0]]), client.frame([{"a": 1}]),
+        [back.name[-5:], back.data.decode()], client.count([b"x", "a.txt"]), "".join(client.words(2)),
+        list(client.objects(2)), list(client.raw()), task.wait(30),
+        task.status(), refused, where, client.is_ready(),
+    ]
+    print(json.dumps(found))
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, '.')\n{program}", url],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        *(5, "HI", [[2.0]], [{"a": 2}]),
+        *(["a.txt", "hello"], 2, "é0é1", [{"i": 0}, {"i": 1}], [0, 255], 20, "completed"),
+        *([404, "404: not here"], ["a"], True),
+    ]
+
+
+def test_a_file_of_somebody_else_is_not_written_over(url, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("mine")
+    command = [sys.executable, "-m", "tiffin", "client", url, "-o", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "was not written by this command" in done.stderr
+    assert path.read_text() == "mine"

@@ -43,6 +43,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("shadow", "tiffin.cli.shadow:shadow", "Report how the answers of a shadow differ.", RELEASE),
     Entry("replay", "tiffin.cli.replay:replay", "Send recorded requests to a revision and compare.", RELEASE),
     Entry("new", "tiffin.cli.new:new", "Make a project that serves, tests and builds.", BUNDLE),
+    Entry("client", "tiffin.cli.client:client", "Write a typed Python client of a service.", BUNDLE),
     Entry("build", "tiffin.cli.build:build", "Make a bundle of a service or class, and give it a tag.", BUNDLE),
     Entry("list", "tiffin.cli.bundles:list_bundles", "List the bundles in the local store.", BUNDLE),
     Entry("bundles", "tiffin.cli.bundles:bundles", "List, show and delete bundles.", BUNDLE),
