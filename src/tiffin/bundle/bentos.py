@@ -124,10 +124,10 @@ def import_bento(bundles: BundleStore, models: ModelStore, directory: Path, tag:
     from tiffin.store import trees
 
     record = bentoml.read_record(directory / bentoml.BENTO)
+    reference = _reference(Tag.from_str(tag) if tag else bentoml.tag_of(record))
     for found in sorted((directory / "models").glob(f"*/*/{bentoml.MODEL}")):
         trees.of_bentoml(models, found.parent)
     made = plan_of(directory, record, models)
-    reference = _reference(Tag.from_str(tag)) if tag else _reference(bentoml.tag_of(record))
     return bundles.add(made, reference, is_moving=False)[0], made
 
 

@@ -72,7 +72,8 @@ def import_bundle(bundles: BundleStore, models: ModelStore, path: Path, tag: str
                 f"expected a bundle ({MANIFEST} or {bentoml.BENTO}), found {kind} in {path.name}",
                 hint="`tiffin models import` takes models" if kind != "none" else "`tiffin export` writes one",
             )
-        wanted = tag or _said(tree)
+        said = _said(tree)
+        wanted = tag or said
         signatures = trees.take_signatures(tree)
         carried = tree / MODELS
         if carried.is_dir():

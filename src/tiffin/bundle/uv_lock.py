@@ -7,8 +7,10 @@ from typing import Any
 
 from tiffin.errors import BundleError
 
-_Markers = frozenset[str]
-"""When a package is needed, as alternatives; an empty text among them means always."""
+_When = frozenset[str]
+"""Markers that all have to hold; none means always. A set, so that a circle of packages comes to an end."""
+_Markers = frozenset[_When]
+"""When a package is needed, as alternatives."""
 
 
 def requirements(text: str, file: str = "uv.lock") -> str:
@@ -44,34 +46,26 @@ def _needed(
 ) -> dict[tuple[str, str], _Markers]:
     """Every package that is reached from the project, and when it is needed."""
     found: dict[tuple[str, str], _Markers] = {}
-    seen: set[tuple[tuple[str, str], str, frozenset[str]]] = set()
-    waiting: list[tuple[dict[str, Any], str, frozenset[str]]] = [
-        (package, "", frozenset()) for package in packages if _is_project(package)
+    seen: set[tuple[tuple[str, str], _When, frozenset[str]]] = set()
+    waiting: list[tuple[dict[str, Any], _When, frozenset[str]]] = [
+        (package, frozenset(), frozenset()) for package in packages if _is_project(package)
     ]
     while waiting:
-        package, marker, extras = waiting.pop()
-        if (state := (_key(package), marker, extras)) in seen:
+        package, when, extras = waiting.pop()
+        if (state := (_key(package), when, extras)) in seen:
             continue
         seen.add(state)
         wanted = list(package.get("dependencies", []))
         for extra in extras:
             wanted += package.get("optional-dependencies", {}).get(extra, [])
         for dependency in wanted:
-            both = _and(marker, dependency.get("marker", ""))
+            both = when | ({dependency["marker"]} if "marker" in dependency else set())
             for one in by_name[dependency["name"]]:
                 if dependency.get("version", one.get("version")) == one.get("version"):
                     if not _is_project(one):
                         found[_key(one)] = found.get(_key(one), frozenset()) | {both}
                     waiting.append((one, both, frozenset(dependency.get("extra", ()))))
     return found
-
-
-def _and(first: str, second: str) -> str:
-    if first == second or not second:
-        return first
-    if not first:
-        return second
-    return f"({first}) and ({second})"
 
 
 def _line(package: dict[str, Any], markers: _Markers) -> str:
@@ -87,6 +81,14 @@ def _line(package: dict[str, Any], markers: _Markers) -> str:
     hashes = sorted({file["hash"] for file in files if "hash" in file})
     if not hashes:
         raise BundleError(f"expected a hash for {name} {version}, found none")
-    alternatives = sorted(f"({marker})" if len(markers) > 1 else marker for marker in markers)
-    when = "" if "" in markers else f" ; {' or '.join(alternatives)}"
+    when = "" if frozenset() in markers else f" ; {_text(markers)}"
     return f"{name}=={version}{when}" + "".join(f" --hash={hash}" for hash in hashes)
+
+
+def _text(markers: _Markers) -> str:
+    """Alternatives of conjunctions as one marker; one that holds whenever another does is left out."""
+    least = [one for one in markers if not any(other < one for other in markers)]
+    alternatives = sorted(
+        " and ".join(f"({marker})" if len(one) > 1 else marker for marker in sorted(one)) for one in least
+    )
+    return " or ".join(f"({text})" if len(alternatives) > 1 else text for text in alternatives)

@@ -96,6 +96,8 @@ def unpack(archive: Path, into: Path, error: type[AuthorError]) -> None:
         target = os.path.normpath(PurePosixPath(name).parent / link)
         if os.path.isabs(link) or target.startswith("..") or "\\" in link:
             raise error(f"{archive.name} holds a link that leads out of it: {name} -> {link}")
+        if os.path.lexists(place):
+            raise error(f"{archive.name} holds two things of one name: {name}")
         place.symlink_to(link)
 
 

@@ -171,6 +171,8 @@ class ModelStore:
                     os.rename(tree, staged)
                 else:
                     shutil.copytree(tree, staged, symlinks=True)
+            if stray := {path.name for path in staged.iterdir()} - {MANIFEST, FILES}:
+                raise ModelError(f"expected a model, found {min(stray)} beside it, which is no part of one")
             manifest = self._read(staged, tag or "that is imported")
             files.check_paths(manifest.files, ModelError)
             if (staged / MANIFEST).read_bytes() != manifest.encode():

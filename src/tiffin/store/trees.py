@@ -59,7 +59,8 @@ def import_model(store: ModelStore, path: Path, tag: str = "") -> StoredModel:
                 hint="`tiffin import` takes bundles, `tiffin models save TAG PATH` takes plain files",
             )
         signatures = take_signatures(tree)
-        model = store.import_tree(tree, tag or _said(tree))
+        said = _said(tree)
+        model = store.import_tree(tree, tag or said)
         keep_signatures(store.root, model.digest, signatures)
         return model
 

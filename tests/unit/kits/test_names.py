@@ -1,7 +1,7 @@
 import pytest
 
-from tiffin.store import reference
 from tiffin.kits.names import is_domain, snake_case
+from tiffin.store import reference
 
 
 @pytest.mark.parametrize(
