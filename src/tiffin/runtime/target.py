@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,7 +40,9 @@ def resolve(text: str, directory: Path) -> Target:
         SpecError: it is nothing that can be served.
     """
     if "://" in text:
-        return Target(ModelSource(artefact=Artefact(text)), None, model_name(Path(text.rstrip("/"))))
+        # The tag of oci:// and the revision of hf:// are no part of the name.
+        named_so = re.sub(r"(?<=[^/])[:@][^/]*$", "", text.rstrip("/"))
+        return Target(ModelSource(artefact=Artefact(text)), None, model_name(Path(named_so)))
     named = grammar.parse(text)
     if named is not None and named.attribute:
         return _service(named.module or named.file, named.attribute, directory)

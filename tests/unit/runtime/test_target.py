@@ -25,6 +25,19 @@ def test_a_file_is_a_model_named_after_it(tmp_path: Path) -> None:
     assert resolve(str(home / "iris.joblib"), Path("/")).path == home / "iris.joblib"
 
 
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("oci://registry.example.com:5000/team/iris:v1", "iris"),
+        ("oci://127.0.0.1/iris@sha256:" + "ab" * 32, "iris"),
+        ("hf://acme/tiny-bert:main", "tiny-bert"),
+        ("s3://bucket/models/iris", "iris"),
+    ],
+)
+def test_a_tag_is_no_part_of_a_name(tmp_path: Path, address: str, name: str) -> None:
+    assert resolve(address, tmp_path).name == name
+
+
 def test_model_joblib_takes_the_name_of_its_directory(tmp_path: Path) -> None:
     files(tmp_path, "fraud/model.joblib")
     assert resolve("fraud/model.joblib", tmp_path).name == "fraud"
