@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -167,3 +168,24 @@ def test_nobody_there_is_said_so(tmp_path: Path):
         connections.ask(request(1), time.monotonic() + 0.2, None),
     ):
         pass
+
+
+def test_an_answer_that_comes_before_the_request_is_whole_is_heard(tmp_path: Path) -> None:
+    """As the gateway does with bodies that are too large."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def refuse() -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(1000)
+            connection.sendall(b"HTTP/1.1 413 Too Large\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno")
+
+    refusing = threading.Thread(target=refuse)
+    refusing.start()
+    connections = Blocking(Place(host="127.0.0.1", port=listening.getsockname()[1]), "Refusing")
+    deadline = time.monotonic() + 20
+    with connections.ask([*request(1), memoryview(bytes(50_000_000))], deadline, None) as answer:
+        assert (answer.incoming.status, bytes(answer.read(deadline))) == (413, b"no")
+    refusing.join()
+    listening.close()
+    connections.close()

@@ -57,15 +57,20 @@ class _Socket:
         """Whether an idle one still stands, as far as can be told."""
         if time.monotonic() - self.idle_since > IDLE_SECONDS:
             return False
+        return self.is_quiet()  # what would be there is its end, or bytes that nobody asked for
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came."""
         poll = select.poll()
         poll.register(self.socket, select.POLLIN)
-        return not poll.poll(0)  # what would be there is its end, or bytes that nobody asked for
+        return not poll.poll(0)
 
-    def send(self, parts: Sequence[Part], deadline: float) -> None:
+    def send(self, parts: Sequence[Part], deadline: float) -> bool:
+        """Send it all, or until an answer comes in its middle; whether it was all."""
         if isinstance(self.socket, ssl.SSLSocket):
             self.socket.settimeout(left_until(deadline))
             self.socket.sendall(b"".join(parts))
-            return
+            return True
         left = [memoryview(part) for part in parts if len(part)]
         while left:
             self.socket.settimeout(left_until(deadline))
@@ -74,6 +79,9 @@ class _Socket:
                 sent -= len(left.pop(0))
             if sent:
                 left[0] = left[0][sent:]
+            if left and not self.is_quiet():
+                return False
+        return True
 
     def receive(self, incoming: Incoming, deadline: float) -> None:
         """Some bytes more; raises ConnectionResetError at the end of the connection."""
@@ -128,9 +136,13 @@ class Blocking:
         incoming = Incoming()
         try:
             with caller.until_gone(connection.abort) if caller else contextlib.nullcontext():
-                connection.send(parts, deadline)
+                try:
+                    is_whole = connection.send(parts, deadline)
+                except (BrokenPipeError, ConnectionResetError):
+                    is_whole = False  # what it said before it closed may still be there
                 while not incoming.status:
                     connection.receive(incoming, deadline)
+                incoming.keeps = incoming.keeps and is_whole
         except BaseException as error:
             connection.socket.close()
             is_lost = isinstance(error, OSError) and not isinstance(error, TimeoutError)
