@@ -84,7 +84,7 @@ class Life(RuleBasedStateMachine):
             return
         if self.swap(changed):
             self.holders = {worker: changed.due_at} if step == "renew" else {}
-            self.given_back += step == "give"
+            self.given_back += step == "give" and changed.state == "queued"  # not when it was cancelled
 
     @rule(copy=consumes(copies))
     def cancel(self, copy):
