@@ -258,3 +258,30 @@ def test_a_file_of_somebody_else_is_not_written_over(url, tmp_path):
     assert done.returncode != 0
     assert "was not written by this command" in done.stderr
     assert path.read_text() == "mine"
+
+
+def test_an_application_can_be_called_in_this_process():
+    with tiffin.SyncHTTPClient("http://service", app=Everything.to_asgi()) as client:
+        assert client.add(1) == 3
+        assert list(client.objects(2)) == [{"i": 0}, {"i": 1}]
+
+    async def ask():
+        async with tiffin.AsyncHTTPClient("http://service", app=Everything.to_asgi()) as client:
+            return await client.add(1)
+
+    assert asyncio.run(ask()) == 3
+
+
+def test_services_that_import_bentoml_find_the_clients_there():
+    program = "from tiffin.service import compat; compat.provide(); import bentoml; print(bentoml.SyncHTTPClient)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert "tiffin.client.service_blocking.SyncHTTPClient" in done.stdout, done.stderr
+
+
+def test_no_library_is_imported_that_is_not_used():
+    program = (
+        "import sys, tiffin; tiffin.SyncHTTPClient; tiffin.AsyncHTTPClient\n"
+        "print([name for name in ('httpx', 'PIL', 'numpy', 'pandas', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

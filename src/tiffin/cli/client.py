@@ -11,6 +11,7 @@ import typer
 from tiffin.errors import PlatformError, ServiceError, SpecError
 
 SECONDS = 30.0
+_NO_SERVICE = "give the address of a service, as http://host:port"
 
 
 def client(
@@ -81,7 +82,8 @@ def _json(url: str) -> dict[str, Any]:
             found = json.loads(response.read())
     except urllib.error.HTTPError as error:
         raise SpecError(
-            f"{url} answered {error.code}", hint="give the address of a service, as http://host:port"
+            f"{url} answered {error.code}",
+            hint=_NO_SERVICE if error.code != 503 else "the service is not ready yet: ask again",
         ) from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error

@@ -119,7 +119,7 @@ def _members(source: Any) -> Any:
     for name, hint in _fields(source).items():
         while get_origin(hint) in (typing.Required, NotRequired):
             (hint,) = get_args(hint)
-        hint = adapt(hint)
+        hint = adapt(_constrained(hint))
         if name in defaults:
             default = defaults[name]
             if isinstance(default, _PLAIN):
@@ -130,6 +130,27 @@ def _members(source: Any) -> Any:
     made = make(source.__name__, members)
     made.__module__, made.__doc__ = source.__module__, source.__doc__
     return made
+
+
+_LIMITS = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
+_WORDS = ("title", "description", "examples")
+
+
+def _constrained(hint: Any) -> Any:
+    """An annotation with pydantic's Field in place of msgspec's Meta, which pydantic does not know."""
+    if get_origin(hint) is not Annotated:
+        return hint
+    source, *metadata = get_args(hint)
+    found = []
+    for each in metadata:
+        if type(each).__module__ != "msgspec" or type(each).__name__ != "Meta":
+            found.append(each)
+            continue
+        if each.tz is not None:
+            raise TypeError("msgspec.Meta(tz=...) is not served: check it in __post_init__")
+        given: dict[str, Any] = {word: getattr(each, word) for word in (*_LIMITS, *_WORDS)}
+        found.append(Field(**{word: value for word, value in given.items() if value is not None}))
+    return Annotated[(source, *found)]
 
 
 def _wire_name(source: Any, name: str) -> str:
@@ -144,6 +165,11 @@ class RecordSchema:
     """How one class is read and written."""
 
     source: Any
+
+    def __post_init__(self) -> None:
+        """Refuse what would travel otherwise than msgspec says."""
+        if kind_of(self.source) == "struct" and self.source.__struct_config__.array_like:
+            raise TypeError(f"{self.source.__name__} has array_like=True, which is not served: take it away")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Validation by the fields, then the class; an instance of the class passes as it is."""
@@ -181,7 +207,12 @@ class RecordSchema:
     def _read_struct(self, value: Any, handler: Callable[[Any], Any]) -> Any:
         if isinstance(value, self.source):
             return value
-        found = handler(_untagged(self.source, value))
+        value = _untagged(self.source, value)
+        if self._config.forbid_unknown_fields and isinstance(value, dict):
+            unknown = sorted(value.keys() - set(self.source.__struct_encode_fields__))
+            if unknown:
+                raise ValueError(f"{self.source.__name__} has no member {', '.join(map(str, unknown))}")
+        found = handler(value)
         return self._made({n: found[w] for n in self.source.__struct_fields__ if (w := self._wire(n)) in found})
 
     def _made(self, values: dict[str, Any]) -> Any:

@@ -212,7 +212,7 @@ class Endpoint:
         reason = str(error).partition("\n")[0]
         return ServiceError(
             f"cannot serve the {what}: {reason}",
-            hint="use JSON types, pydantic models, numpy, pandas, PIL or Path; or give input_spec, output_spec",
+            hint="use JSON types, models, records, arrays, frames, PIL or Path; or give input_spec, output_spec",
             at=self.func.__qualname__,
         )
 

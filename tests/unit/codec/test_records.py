@@ -33,6 +33,15 @@ class Struct(msgspec.Struct, rename="camel"):
     size: int = 3
 
 
+class Strict(msgspec.Struct, forbid_unknown_fields=True):
+    n: Annotated[int, msgspec.Meta(ge=1, description="how many")]
+    name: Annotated[str, msgspec.Meta(pattern="^a")] = "a"
+
+
+class Listed(msgspec.Struct, array_like=True):
+    n: int
+
+
 class Cat(msgspec.Struct, tag=True):
     lives: int
 
@@ -145,6 +154,9 @@ def test_an_instance_of_the_authors_model_is_an_answer():
         (Point, {"name": "a"}, ("v", "at")),
         (Point, {"name": 1, "at": [1]}, ("v", "name")),
         (Struct, {"fullName": "a", "size": "x"}, ("v", "size")),
+        (Strict, {"n": 0}, ("v", "n")),
+        (Strict, {"n": 1, "name": "b"}, ("v", "name")),
+        (Strict, {"n": 1, "m": 1}, ("v",)),
         (Typed, {"x": {"a": 1}}, ("v", "x")),
         (Named, {"n": 1}, ("v",)),
         (Named, [[1], 2, 3], ("v",)),
@@ -189,3 +201,21 @@ def test_defaults_show_in_the_schema():
     schema = Input([Parameter("v", Struct)]).json_schema()
     assert schema["$defs"]["Struct"]["properties"]["size"]["default"] == 3
     assert schema["$defs"]["Struct"]["required"] == ["fullName"]
+
+
+def test_limits_of_a_struct_show_in_the_schema():
+    n = Input([Parameter("v", Strict)]).json_schema()["$defs"]["Strict"]["properties"]["n"]
+    assert (n["minimum"], n["description"]) == (1, "how many")
+
+
+def test_a_struct_that_travels_as_an_array_is_refused():
+    with pytest.raises(TypeError, match="array_like"):
+        Input([Parameter("v", Listed)])
+
+
+@pytest.mark.parametrize("package", ["torch", "tensorflow"])
+def test_tensors_go_and_come_as_nested_lists(package):
+    library = pytest.importorskip(package, reason=f"{package} is not installed: pip install {package}")
+    value = read(Annotated[library.Tensor, DType("float32")], [[1, 2]])
+    assert isinstance(value, library.Tensor)
+    assert json.loads(Output(library.Tensor).encode(value).body) == [[1.0, 2.0]]
