@@ -16,7 +16,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     """What went where. ``digest`` is the bundle's or model's own, ``manifest`` that of the registry's record.
 
     ``moved`` are the bytes that travelled, ``kept`` those that were there already. ``models`` are the tags (or
-    digests) of a bundle's models. ``notes`` say what is not as one might think.
+    digests) of a bundle's models, ``signatures`` how many went with it. ``notes`` say what one might not expect.
     """
 
     kind: Literal["bundle", "model"]
@@ -27,6 +27,7 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True):
     moved: int
     kept: int
     models: tuple[str, ...] = ()
+    signatures: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -66,6 +67,7 @@ def moved(
     done: Summary,
     *,
     models: tuple[str, ...] = (),
+    signatures: int = 0,
     notes: tuple[str, ...] = (),
 ) -> Moved:
     """What a push or pull of the registry's client did, in these words."""
@@ -78,5 +80,6 @@ def moved(
         moved=done.moved,
         kept=done.kept,
         models=models,
+        signatures=signatures,
         notes=notes,
     )

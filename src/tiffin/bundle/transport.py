@@ -62,10 +62,10 @@ class Transport:
             top = artefact.gather(bundle, stored, blobs)
             sources = [source for source in sources if source != reference.repository]
             done = self.registry.push(blobs, top, reference, progress=progress, sources=sources)
-        self._send_signatures(Signatures(self.bundles.root), bundle.digest, done)
+        signed = self._send_signatures(Signatures(self.bundles.root), bundle.digest, done)
         notes = () if models or not _pinned(bundle) else ("its models were left out",)
         tags = tuple(one.tag for one in stored)
-        return moved("bundle", tag, bundle.digest, done, models=tags, notes=notes)
+        return moved("bundle", tag, bundle.digest, done, models=tags, signatures=signed, notes=notes)
 
     def push_model(self, tag: str, reference: Reference, *, progress: Progress | None = None) -> Moved:
         """Bring a model to a registry, as a ModelPack.
@@ -79,16 +79,19 @@ class Transport:
             blobs = Gathered(Path(directory))
             top = model_artefact.gather(model, blobs)
             done = self.registry.push(blobs, top, reference, progress=progress)
-        self._send_signatures(Signatures(self.models.root), model.digest, done)
-        return moved("model", model.tag, model.digest, done)
+        signed = self._send_signatures(Signatures(self.models.root), model.digest, done)
+        return moved("model", model.tag, model.digest, done, signatures=signed)
 
-    def _send_signatures(self, kept: Signatures, digest: str, done: Summary) -> None:
+    def _send_signatures(self, kept: Signatures, digest: str, done: Summary) -> int:
+        """How many there are."""
         from tiffin.oci import referrers
 
-        for path in kept.of(digest):
+        found = kept.of(digest)
+        for path in found:
             referrers.attach(
                 self.registry, done.reference, done.descriptor, path.read_bytes(), MEDIA_TYPE, path.name
             )
+        return len(found)
 
     def _keep_signatures(self, kept: Signatures, digest: str, done: Summary) -> list[str]:
         """Fetch what was signed of it; what is wrong with that, which is no reason not to have it."""
@@ -186,7 +189,10 @@ class Transport:
         notes += self._keep_signatures(Signatures(self.bundles.root), bundle.digest, done)
         if (said := manifest.annotations.get(artefact.BUNDLE)) and said != f"sha256:{bundle.digest}":
             notes.append(f"the registry says {said} of it")
-        return moved("bundle", tag, bundle.digest, done, models=tuple(models), notes=tuple(notes))
+        signed = len(Signatures(self.bundles.root).of(bundle.digest))
+        return moved(
+            "bundle", tag, bundle.digest, done, models=tuple(models), signatures=signed, notes=tuple(notes)
+        )
 
     def _keep_layers(
         self, layers: list[Descriptor], layout: Layout, digest: str, tag: str, where: str, notes: list[str]
@@ -220,7 +226,8 @@ class Transport:
                 lineage = Lineage(source=f"oci://{done.reference.at(done.descriptor.digest)}")
                 model = self.models.add(tree, tag, manifest=ModelManifest(lineage=lineage), move=True)
         notes = self._keep_signatures(Signatures(self.models.root), model.digest, done)
-        return moved("model", model.tag, model.digest, done, notes=tuple(notes))
+        signed = len(Signatures(self.models.root).of(model.digest))
+        return moved("model", model.tag, model.digest, done, signatures=signed, notes=tuple(notes))
 
     def _lend(self, manifest: records.Manifest, layout: Layout) -> None:
         """What models of the store have already need not be fetched."""

@@ -129,3 +129,5 @@ def _tell(done: str, moved: Moved, *, as_json: bool) -> None:
     output.say(f"{size(moved.moved)} {'sent' if done == 'pushed' else 'fetched'}{kept}")
     for model in moved.models:
         output.say(f"with the model {model}")
+    if moved.signatures:
+        output.say(f"with {moved.signatures} signature{'s' * (moved.signatures != 1)}")

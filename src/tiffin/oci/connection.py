@@ -17,6 +17,7 @@ import oras.provider
 import requests
 
 from tiffin.errors import RegistryError
+from tiffin.oci.answers import cause, problems, shown
 from tiffin.oci.credentials import Credentials
 from tiffin.oci.reference import Reference, is_loopback
 
@@ -35,15 +36,6 @@ BROKEN = (requests.ConnectionError, requests.Timeout, requests.exceptions.Chunke
 """What a connection that breaks raises."""
 
 oras.logger.logger.quiet = True  # it prints what we say ourselves, and more often
-
-
-class _Problem(msgspec.Struct):
-    code: str = ""
-    message: str = ""
-
-
-class _Problems(msgspec.Struct):
-    errors: list[_Problem] = []
 
 
 class Connection(oras.provider.Registry):  # type: ignore[misc]
@@ -105,14 +97,14 @@ class Connection(oras.provider.Registry):  # type: ignore[misc]
             except BROKEN as error:
                 if last or isinstance(error, requests.exceptions.SSLError):
                     raise self.unreachable(error) from error
-                log.debug("%s %s: %s; trying again", method, _shown(whole), type(error).__name__)
+                log.debug("%s %s: %s; trying again", method, shown(whole), type(error).__name__)
                 self.wait(number)
                 continue
             if answer.status_code in expect:
                 return answer
             if answer.status_code not in _AGAIN or last:
                 raise self.refused(answer, what)
-            log.debug("%s %s: %d; trying again", method, _shown(whole), answer.status_code)
+            log.debug("%s %s: %d; trying again", method, shown(whole), answer.status_code)
             self.wait(number, answer.headers.get("Retry-After", ""))
             answer.close()
         raise AssertionError("unreachable")
@@ -195,7 +187,7 @@ class Connection(oras.provider.Registry):  # type: ignore[misc]
         is_near = parts.hostname == own or is_loopback(parts.netloc)
         if parts.scheme != "https" and not (parts.scheme == self.prefix == "http" and is_near):
             raise RegistryError(
-                f"{self.reference.registry} sends who asks to {_shown(realm) or 'nowhere'}, which is not https",
+                f"{self.reference.registry} sends who asks to {shown(realm) or 'nowhere'}, which is not https",
                 hint="the password was not sent there; ask who runs the registry",
             )
         asked = {key: challenge[key] for key in ("service", "scope") if challenge.get(key)}
@@ -235,17 +227,17 @@ class Connection(oras.provider.Registry):  # type: ignore[misc]
                     hint="when it is meant to be asked in plain HTTP: --insecure",
                 )
             return RegistryError(
-                f"the certificate of {registry} is not trusted: {_cause(error)}",
+                f"the certificate of {registry} is not trusted: {cause(error)}",
                 hint="name the certificate of who signed it: REQUESTS_CA_BUNDLE=ca.pem",
             )
         return RegistryError(
-            f"{registry} cannot be reached: {_cause(error)}",
+            f"{registry} cannot be reached: {cause(error)}",
             hint="check the name, the network and the proxy settings",
         )
 
     def refused(self, answer: requests.Response, what: str = "") -> RegistryError:
         """The registry answered, and not as was expected."""
-        codes, said = _problems(answer)
+        codes, said = problems(_body(answer))
         registry, status = self.reference.registry, answer.status_code
         about = what or str(self.reference)
         if status == 401 or (status == 403 and self.credentials is None):
@@ -281,25 +273,8 @@ def _untouched(request: Any) -> Any:
     return request
 
 
-def _problems(answer: requests.Response) -> tuple[set[str], str]:
-    """The codes of an error answer, and its first message to be shown."""
+def _body(answer: requests.Response) -> bytes:
     try:
-        found = msgspec.json.decode(answer.content[:65536], type=_Problems).errors
-    except (msgspec.MsgspecError, requests.RequestException):
-        return set(), ""
-    codes = {problem.code for problem in found}
-    first = next((f"{problem.code}: {problem.message}" for problem in found if problem.message), "")
-    return codes, f", {first[:200]}" if first else ""
-
-
-def _cause(error: BaseException) -> str:
-    """The innermost reason, without addresses of objects."""
-    while error.__cause__ is not None or error.__context__ is not None:
-        error = error.__cause__ or error.__context__ or error
-    text = getattr(error, "strerror", None) or str(error)
-    return re.sub(r"<[^>]*>:? ?", "", text) or type(error).__name__
-
-
-def _shown(url: str) -> str:
-    """An address without its query, which may hold a signature or a state."""
-    return url.partition("?")[0]
+        return bytes(answer.content)
+    except requests.RequestException:
+        return b""
