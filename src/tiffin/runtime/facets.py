@@ -37,6 +37,11 @@ def facets_of(application: ServiceApplication) -> list[Facet]:
         from tiffin.runtime.service_frames import ServiceFrames
 
         found.append(ServiceFrames(application))
+    settings = application.service.settings
+    if application.service.path_prefix or settings.live_path or settings.ready_path:
+        from tiffin.runtime.service_health import ServiceHealth
+
+        found.append(ServiceHealth(application))
     if application.service.mounts:
         from tiffin.runtime.service_mounts import ServiceMounts
 

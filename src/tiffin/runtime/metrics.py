@@ -8,6 +8,7 @@ list of status codes: a caller cannot make new series.
 from __future__ import annotations
 
 import mmap
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -117,6 +118,8 @@ class Metrics:
         self._slots = self._blocks[worker]
         self._labels = labels or {}
         self._in_flight = 0
+        self._bento: tuple[str, dict[str, str]] | None = None
+        self._has_users = True
         for gauge in (_IN_FLIGHT, _CONNECTIONS, _READY):
             self._slots[gauge] = 0.0  # A restarted worker keeps its counters, not its gauges.
 
@@ -142,6 +145,14 @@ class Metrics:
     def is_deployed(self) -> bool:
         """Whether they have, in any worker, since the replica began."""
         return self._blocks[0][_DEPLOYED] > 0
+
+    def as_bento(self, namespace: str, labels: dict[str, str]) -> None:
+        """Give requests under BentoML's names, too: the same slots, read when the page is."""
+        self._bento = (namespace, labels)
+
+    def without_users(self) -> None:
+        """Leave out what user code registers."""
+        self._has_users = False
 
     # -- counting, on the request path ---------------------------------------------------------------------
 
@@ -218,7 +229,8 @@ class Metrics:
 
         registry = prometheus_client.CollectorRegistry()
         registry.register(self)
-        return prometheus_client.generate_latest(registry) + _user_metrics()
+        page = prometheus_client.generate_latest(registry)
+        return page + _user_metrics() if self._has_users else page
 
     def collect(self) -> Iterator[Metric]:
         """Every series, for prometheus_client."""
@@ -245,6 +257,8 @@ class Metrics:
             self._histogram(seconds, [*values, method, template], base + len(STATUSES) + 1, SECONDS)
         yield requests
         yield seconds
+        if self._bento is not None:
+            yield from self._as_bento(*self._bento)
         for name, text, base, bounds in (
             ("tiffin_queue_seconds", "How long calls waited for a batch.", _QUEUE, SECONDS),
             ("tiffin_predict_seconds", "How long the model took for a batch.", _PREDICT, SECONDS),
@@ -287,6 +301,32 @@ class Metrics:
                 ended.add_metric([*values, state], count)
         yield ended
 
+    def _as_bento(self, namespace: str, labels: dict[str, str]) -> Iterator[Metric]:
+        """Counts, seconds and what is in progress, by BentoML's names; ``endpoint`` is the route."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+        names, values = ["endpoint", *labels], list(labels.values())
+        total = CounterMetricFamily(
+            f"{namespace}_request", "Requests answered.", labels=[*names, "http_response_code"]
+        )
+        seconds = HistogramMetricFamily(
+            f"{namespace}_request_duration_seconds", "From a request to its answer.", labels=names
+        )
+        for index, (method, template) in enumerate(self._endpoints):
+            base = _ENDPOINTS + index * _PER_ENDPOINT
+            counted = {code: self._sum(base + slot) for code, slot in _STATUS_SLOT.items()}
+            if method == "GET" or not any(counted.values()):
+                continue  # As BentoML, which counts calls and no looks at health, metrics or the page.
+            for code, count in counted.items():
+                if count:
+                    total.add_metric([template, *values, str(code)], count)
+            self._histogram(seconds, [template, *values], base + _LATENCY, SECONDS)
+        yield total
+        yield seconds
+        now = GaugeMetricFamily(f"{namespace}_request_in_progress", "Requests being answered.", labels=names)
+        now.add_metric(["", *values], self._sum(_IN_FLIGHT))
+        yield now
+
     def _sum(self, slot: int) -> float:
         return sum(block[slot] for block in self._blocks)
 
@@ -303,10 +343,21 @@ class Metrics:
 
 
 def _user_metrics() -> bytes:
-    """What user code registered with prometheus_client, and the process's own figures."""
+    """What user code registered with prometheus_client, in all workers, and the process's own figures."""
     import prometheus_client
+    from prometheus_client import multiprocess
 
-    return prometheus_client.generate_latest(prometheus_client.REGISTRY)
+    if not os.environ.get(MULTIPROCESS):
+        return prometheus_client.generate_latest(prometheus_client.REGISTRY)
+    registry = prometheus_client.CollectorRegistry()
+    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    for collector in (prometheus_client.ProcessCollector, prometheus_client.PlatformCollector):
+        collector(registry=registry)
+    return prometheus_client.generate_latest(registry)
+
+
+MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client's values are in files that several processes share."""
 
 
 def start_seconds(memory: mmap.mmap) -> dict[str, float]:

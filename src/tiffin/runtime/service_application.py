@@ -89,6 +89,16 @@ class ServiceApplication:
         self._metrics = metrics
         self._worker = worker
         context.server_context.worker_index = worker + 1
+        settings = self.service.settings
+        if not settings.has_metrics:
+            metrics.without_users()
+            return
+        labels = {
+            "service_name": context.server_context.bento_name or self.service.name,
+            "service_version": context.server_context.bento_version,
+            "runner_name": self.service.name,
+        }
+        metrics.as_bento(settings.metrics_namespace, labels)
 
     def load(self) -> None:
         """Run the deployment hooks and make the instance, and those of the services it depends on."""

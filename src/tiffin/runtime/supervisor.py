@@ -16,8 +16,9 @@ import select
 import signal
 import socket
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -28,9 +29,9 @@ from tiffin.kits import extras, logfiles
 from tiffin.runtime.application import Application
 from tiffin.runtime.applications import application_of
 from tiffin.runtime.listening import address_of, bind, reserve, tls_context, worker_address
-from tiffin.runtime.metrics import shared_memory, start_seconds
+from tiffin.runtime.metrics import MULTIPROCESS, shared_memory, start_seconds
 from tiffin.runtime.worker import COULD_NOT_START, OK, Worker
-from tiffin.spec import Listen, ReplicaSpec
+from tiffin.spec import Listen, ModelSource, ReplicaSpec, ServiceSource
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +84,8 @@ def run(
             signal.signal(number, _leave)
         if workers == 1:
             return serve(spec, sockets, memory=memory, on_ready=ready)
-        return Supervisor(spec, sockets, memory, workers, ready).run()
+        with _shared_user_metrics(spec):
+            return Supervisor(spec, sockets, memory, workers, ready).run()
     except _ToldToLeave:
         return OK
     finally:
@@ -93,6 +95,20 @@ def run(
         for path in filter(None, (spec.listen.unix, *paths)):
             with contextlib.suppress(OSError):
                 os.unlink(path)
+
+
+@contextlib.contextmanager
+def _shared_user_metrics(spec: ReplicaSpec) -> Iterator[None]:
+    """A directory in which prometheus_client, once imported, keeps the values of a service's workers."""
+    if not isinstance(spec.component.source, ServiceSource) or os.environ.get(MULTIPROCESS):
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="tiffin-metrics-") as directory:
+        os.environ[MULTIPROCESS] = directory
+        try:
+            yield
+        finally:
+            del os.environ[MULTIPROCESS]
 
 
 def with_grpc(spec: ReplicaSpec, sockets: list[socket.socket]) -> tuple[ReplicaSpec, list[socket.socket]]:
@@ -213,7 +229,6 @@ class Supervisor:
 
     def _load_before_fork(self) -> Application | None:
         from tiffin.runtime.model_application import ModelApplication
-        from tiffin.spec import ModelSource
 
         if not isinstance(self._spec.component.source, ModelSource):
             return None

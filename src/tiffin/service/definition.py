@@ -273,9 +273,19 @@ class Service(Generic[T]):
             gpu=settings.gpu,
             environment=self.environment(),
             labels=self.labels,
-            warnings=self.warnings,
+            warnings=(*self.warnings, *self._only_served()),
             dependencies=graph.described(self, target),
         )
+
+    def _only_served(self) -> Iterator[str]:
+        """Options that are for ``tiffin serve``, and mean nothing behind a gateway."""
+        settings = self.settings
+        if settings.tls is not None:
+            yield "ssl: is for `tiffin serve`; behind the gateway, the gateway ends TLS"
+        if settings.port is not None:
+            yield "http.port: is for `tiffin serve`; behind the gateway, `tiffin up --port` says it"
+        if settings.host:
+            yield "http.host: is for `tiffin serve`; behind the gateway, `tiffin up --host` says it"
 
     def environment(self) -> dict[str, str]:
         """The variables its process has: those of ``envs`` that are not for the build alone."""

@@ -15,6 +15,8 @@ HONOURED = ""
 CLOUD = "is a hint for BentoCloud, which Tiffin does not need"
 _NO_GRPC = "has no effect in BentoML either; Tiffin's gRPC needs no options"
 _NO_POOL = "is not needed: Tiffin's calls between services recycle no connections"
+_BUCKETS = "is not acted on: the buckets are Tiffin's, from 0.1 ms to 60 s"
+_NO_PROBE = "is not acted on: a replica is ready without those it depends on, whose own readiness is looked after"
 _NO_TRACING = "is read and not acted on: Tiffin exports no traces yet; x-bentoml-trace-id passes on a caller's"
 
 
@@ -40,7 +42,7 @@ OPTIONS = (
     Option("traffic.external_queue", None, "is always so for tasks, and never for other calls"),
     Option("http.host", "127.0.0.1"),
     Option("http.port", 3000),
-    Option("http.proxy_port", 8000),
+    Option("http.proxy_port", 8000, "is for a program of one's own, which this version does not run"),
     Option("http.cors.enabled", False),
     Option("http.cors.access_control_allow_origins"),
     Option("http.cors.access_control_allow_origin_regex"),
@@ -60,10 +62,10 @@ OPTIONS = (
     Option("ssl.version", None, "is not acted on: TLS 1.2 and 1.3 are spoken, the older versions are broken"),
     Option("metrics.enabled", True),
     Option("metrics.namespace", "bentoml_service"),
-    Option("metrics.duration.buckets"),
-    Option("metrics.duration.min"),
-    Option("metrics.duration.max"),
-    Option("metrics.duration.factor"),
+    Option("metrics.duration.buckets", None, _BUCKETS),
+    Option("metrics.duration.min", None, _BUCKETS),
+    Option("metrics.duration.max", None, _BUCKETS),
+    Option("metrics.duration.factor", None, _BUCKETS),
     Option("logging.access.enabled", False),
     Option("logging.access.request_content_length", True),
     Option("logging.access.request_content_type", True),
@@ -76,13 +78,13 @@ OPTIONS = (
     Option("monitoring.type", "default"),
     Option("monitoring.options.log_path", "monitoring"),
     Option("monitoring.options.log_config_file", None, "is not read: the files are rotated daily"),
-    Option("runner_probe.enabled", True),
-    Option("runner_probe.timeout", 1, "is not needed: dependencies are asked when /readyz is"),
-    Option("runner_probe.period", 10, "is not needed: dependencies are asked when /readyz is"),
+    Option("runner_probe.enabled", True, _NO_PROBE),
+    Option("runner_probe.timeout", 1, _NO_PROBE),
+    Option("runner_probe.period", 10, _NO_PROBE),
     Option("endpoints.livez"),
     Option("endpoints.readyz"),
     Option("backlog", 2048),
-    Option("extra_ports", []),
+    Option("extra_ports", [], "is not acted on: a replica has one port, and one for gRPC"),
     Option("max_runner_connections", 16, _NO_POOL),
     Option("runner_connection", None, _NO_POOL),
     Option("replicate_process", False, "is not acted on: a service's program is one process for each replica"),
