@@ -1,4 +1,6 @@
+import contextlib
 import dataclasses
+import functools
 import json
 from collections.abc import Generator
 from pathlib import Path
@@ -9,6 +11,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tiffin.codec.files import Scratch, Upload
@@ -219,3 +223,29 @@ def test_tensors_go_and_come_as_nested_lists(package):
     value = read(Annotated[library.Tensor, DType("float32")], [[1, 2]])
     assert isinstance(value, library.Tensor)
     assert json.loads(Output(library.Tensor).encode(value).body) == [[1.0, 2.0]]
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**80), 2**80) | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "x", "n", "at"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(
+    "annotation", [Point, Strict, Cat | Dog, Typed, Named, Model, pl.DataFrame, pl.LazyFrame, pa.Table]
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(value=_JSON)
+def test_any_json_is_taken_or_refused(annotation, value):
+    given_ = _input(annotation)
+    body = json.dumps({"v": value}).encode()
+    with contextlib.suppress(ValidationError):  # anything else would be answered with a 500
+        given_.from_json(body, Scratch())
+
+
+@functools.cache
+def _input(annotation):
+    return Input([Parameter("v", annotation)])
