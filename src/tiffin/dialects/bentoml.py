@@ -16,7 +16,7 @@ import msgspec
 
 from tiffin.dialects import dependencies, documents, routes
 from tiffin.dialects.documents import Document
-from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, Reader, describe
+from tiffin.dialects.fields import NO_EFFECT, Fields, Reader, describe
 from tiffin.errors import SpecError
 from tiffin.kits.names import snake_case
 from tiffin.spec import (
@@ -191,8 +191,7 @@ def config(document: Document) -> BuildConfig:
         file=document.file,
     )
     for field, message in (
-        ("models", f"BentoML's model store {LATER}"),
-        ("args", f"template arguments {LATER}"),
+        ("models", "is for building a bundle; a directory is served with what its class names"),
         ("conda", f"conda environments {NO_EFFECT}"),
     ):
         root.ignore((field,), message)

@@ -75,7 +75,8 @@ def index(tmp_path, monkeypatch):
     for name, version, needs in (("alpha", "1.0", ()), ("alpha", "1.1", ()), ("beta", "2.0", ("alpha",))):
         wheel(directory, name, version, needs)
     for variable, value in {
-        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(directory), "UV_NO_INDEX": "1", "UV_OFFLINE": "1", "UV_FIND_LINKS": str(directory),
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(directory), "UV_NO_INDEX": "1", "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": str(directory),
     }.items():  # fmt: skip
         monkeypatch.setenv(variable, value)
     return directory

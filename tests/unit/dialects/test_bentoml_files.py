@@ -58,7 +58,7 @@ def test_models_arguments_and_conda_are_kept_and_listed():
     assert found.models == (bentoml.ModelReference(tag="a:1"), bentoml.ModelReference(tag="b:2", alias="b"))
     assert found.args == {"x": 1}
     assert found.conda == bentoml.CondaOptions(channels=("c",), dependencies=("d",), pip=("p",))
-    assert [warning.path for warning in found.warnings] == ["models", "args", "conda"]
+    assert [warning.path for warning in found.warnings] == ["models", "conda"]
 
 
 @pytest.mark.parametrize(
