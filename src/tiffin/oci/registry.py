@@ -6,9 +6,11 @@ it was. Nothing is kept whose digest is not what was asked for.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -197,7 +199,8 @@ class Registry:
     def connect(self, reference: Reference) -> Connection:
         """A connection to the registry of a reference, as this user; raises MissingExtra."""
         try:
-            from tiffin.oci.connection import Connection
+            with _without("rfc3987_syntax"):
+                from tiffin.oci.connection import Connection
         except ImportError as error:
             raise MissingExtra(
                 f"asking a registry needs the package oras: {error}", hint="pip install 'tiffin[oci]'"
@@ -254,6 +257,19 @@ class Registry:
                 hint="what is there was pushed by another program, or is of an older format: push it again",
             )
         return Descriptor(media_type=media_type, digest=digest, size=len(data)), data
+
+
+@contextlib.contextmanager
+def _without(module: str) -> Iterator[None]:
+    """While ``oras`` is imported: jsonschema, which it brings, compiles a grammar for seconds with this."""
+    is_hidden = module not in sys.modules
+    if is_hidden:
+        sys.modules[module] = None  # type: ignore[assignment]  # how Python marks what cannot be imported
+    try:
+        yield
+    finally:
+        if is_hidden:
+            sys.modules.pop(module, None)
 
 
 def _manifests(
