@@ -9,6 +9,7 @@ import typer
 
 from tiffin import dialects
 from tiffin.cli import output
+from tiffin.dialects.dependencies import ALL
 from tiffin.plan.objects import Source
 from tiffin.spec import ContainerSource, Deployment, ModelSource
 
@@ -53,10 +54,15 @@ def _text(deployment: Deployment) -> str:
                 kind, place = f"{source.format or 'saved'} model", source.artefact.uri
             case ContainerSource():
                 kind, place = "container", source.image
+            case _ if component.is_dependency:
+                # Which class it is says the module, once it was imported.
+                kind, place = "a service that others depend on, code", source.artefact.uri
             case _:
                 kind, place = f"code {source.target}", source.artefact.uri
         replicas = "1 replica" if component.replicas == 1 else f"{component.replicas} replicas"
         lines.append(f"  {component.name}: {kind.strip()} from {place}, {replicas}")
+        if ALL in component.dependencies:
+            lines.append("  each service that it depends on: a component of its own")
     for route in deployment.routes:
         where = ", ".join(f"{host}{route.path}" for host in route.hosts) or route.path
         lines.append(f"  {where}{'' if route.exact or where.endswith('/') else '/...'}")

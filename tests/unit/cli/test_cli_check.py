@@ -50,3 +50,20 @@ def test_json_has_the_deployments_and_the_warnings_by_path(file: Path, capsys: p
 def test_a_file_that_is_not_there_is_an_error_with_its_path(capsys: pytest.CaptureFixture[str]) -> None:
     assert frame.run(["check", "/no/such/file.yaml"]) == 1
     assert "/no/such/file.yaml" in capsys.readouterr().err
+
+
+def test_services_that_run_apart_are_named_before_anybody_imported_them(tmp_path: Path, capsys) -> None:
+    text = """
+apiVersion: tiffin.dev/v1
+kind: Deployment
+metadata: {name: duo}
+spec:
+  service: {target: "duo:Outer", dependencies: %s}
+"""
+    file = tmp_path / "duo.yaml"
+    file.write_text(text % "separate")
+    assert frame.run(["check", str(file)]) == 0
+    assert "each service that it depends on: a component of its own" in capsys.readouterr().out
+    file.write_text(text % "{Inner: {replicas: 2}}")
+    assert frame.run(["check", str(file)]) == 0
+    assert "inner: a service that others depend on, code from ., 2 replicas" in capsys.readouterr().out
