@@ -74,6 +74,7 @@ def build(
     from tiffin.bundle import BundleStore, building
     from tiffin.kits import paths
     from tiffin.service import arguments
+    from tiffin.store.reference import LATEST
 
     directory, named = _context(context)
     wanted = _reference(tag, name, version)
@@ -96,10 +97,9 @@ def build(
     for warning in made.warnings:
         output.warn(str(warning))
     store = BundleStore(data.bundles)
+    final = _named(made, wanted, name, version)
     with output.copying("building", made.manifest.size) as progress:
-        tagged, bundle = store.add(
-            made, _named(made, wanted, name, version), progress=progress, is_moving=force or version == "latest"
-        )
+        tagged, bundle = store.add(made, final, progress=progress, is_moving=force or final.version == LATEST)
     _tell(tagged, bundle, made, "json" if as_json else output_format)
     if containerize:
         _then("containerize", tagged)
