@@ -273,7 +273,7 @@ class Service(Generic[T]):
             gpu=settings.gpu,
             environment=self.environment(),
             labels=self.labels,
-            warnings=(*self.warnings, *self._only_served()),
+            warnings=(*self.warnings, *self._only_served(), *self._unannotated()),
             dependencies=graph.described(self, target),
         )
 
@@ -290,6 +290,12 @@ class Service(Generic[T]):
     def environment(self) -> dict[str, str]:
         """The variables its process has: those of ``envs`` that are not for the build alone."""
         return {e["name"]: e.get("value", "") for e in self.envs if e.get("stage", "all") != "build"}
+
+    def _unannotated(self) -> Iterator[str]:
+        for endpoint in self.apis.values():
+            for name in endpoint.unannotated:
+                at = f"{self.name}.{endpoint.name}"
+                yield f"{at}: {name} has no annotation, so any JSON is passed on: write {name}: int, or what it is"
 
     @property
     def openapi_spec(self) -> dict[str, Any]:

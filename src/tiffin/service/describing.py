@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from typing import Any
 
@@ -28,26 +27,12 @@ def for_build(service: Service[Any], target: str) -> ServiceDescription:
     found = service.describe(target if ":" in target else service.import_string)
     return msgspec.structs.replace(
         found,
-        warnings=(*found.warnings, *_unannotated(service)),
         image=_image(service.image),
         envs=tuple(_variable(entry) for entry in service.envs),
         models=_models(service),
         schema=service.schema(),
         text=service.description or "",
     )
-
-
-def _unannotated(service: Service[Any]) -> list[str]:
-    """A word about parameters that say nothing of what they take: the schema, forms and clients suffer from it."""
-    found = []
-    for name, endpoint in service.apis.items():
-        _, *parameters = inspect.signature(endpoint.func).parameters.values()
-        found += [
-            f"{service.name}.{name}: {parameter.name} has no annotation, so any JSON is passed on"
-            for parameter in parameters
-            if parameter.annotation is parameter.empty and parameter.name not in ("ctx", "context")
-        ]
-    return found
 
 
 def _image(image: Any) -> ImageDescription | None:

@@ -158,6 +158,16 @@ class Endpoint:
             )
         return tuple(found)
 
+    @cached_property
+    def unannotated(self) -> tuple[str, ...]:
+        """Parameters that say nothing of what they take: the schema, forms and clients suffer from it."""
+        _, *parameters = inspect.signature(self.func).parameters.values()
+        return tuple(
+            parameter.name
+            for parameter in parameters
+            if parameter.annotation is parameter.empty and parameter.name != self.context_name
+        )
+
     def _annotation(self, annotation: Any, what: str) -> Any:
         if annotation is inspect.Parameter.empty:
             return Any
@@ -209,7 +219,8 @@ class Endpoint:
             raise self._unreadable("return annotation", error) from error
 
     def _unreadable(self, what: str, error: Exception) -> ServiceError:
-        reason = str(error).partition("\n")[0]
+        # pydantic goes on with advice for its own users.
+        reason = str(error).partition("\n")[0].partition(" Set `arbitrary_types_allowed")[0].rstrip(".")
         return ServiceError(
             f"cannot serve the {what}: {reason}",
             hint="use JSON types, models, records, arrays, frames, PIL or Path; or give input_spec, output_spec",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -223,3 +224,25 @@ def test_costs_that_make_no_sense_are_refused(options, message):
 
     with pytest.raises(ServiceError, match=message):
         api(**options)(method)
+
+
+def test_parameters_without_annotation_are_warned_about_by_name():
+    @tiffin.service
+    class Bare:
+        @tiffin.api
+        def f(self, x, y: int, ctx): ...
+
+    [warning] = Bare.describe("m:Bare").warnings
+    assert "Bare.f: x has no annotation" in warning
+
+
+def test_a_type_that_cannot_be_read_is_named():
+    @tiffin.service
+    class Odd:
+        @tiffin.api
+        def f(self, x: threading.Lock().__class__): ...
+
+    with pytest.raises(ServiceError) as caught:
+        Odd.check()
+    assert "lock" in str(caught.value)
+    assert "arbitrary_types_allowed" not in str(caught.value)
