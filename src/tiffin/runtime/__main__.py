@@ -92,7 +92,11 @@ def _run(
         if own is not None:
             from tiffin.runtime import service_start
 
-            spec = service_start.settled(spec, own, ["--announce"] if announce else [])
+            arguments = ["--announce"] if announce else []
+            settled = supervisor.before_start(lambda: service_start.settled(spec, own, arguments))
+            if settled is None:
+                return 0
+            spec = settled
         return supervisor.run(spec, announce=say, started=ready)
     except TiffinError as error:
         _say(f"error: {error}" + (f"\n\nhint: {error.hint}" if error.hint else ""))

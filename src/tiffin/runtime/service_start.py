@@ -7,10 +7,11 @@ are there before any library reads them.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NoReturn
 
@@ -20,6 +21,7 @@ from tiffin.errors import TiffinError
 from tiffin.service.gpus import visible_devices
 from tiffin.service.settings import DEFAULT_PORT, Settings
 from tiffin.spec import ReplicaSpec, ServiceSource
+from tiffin.spec.target import parse
 
 Own = Literal["host", "port", "workers"]
 OWN: tuple[Own, ...] = ("host", "port", "workers")
@@ -33,14 +35,15 @@ def settled(spec: ReplicaSpec, own: Sequence[str], arguments: Sequence[str]) -> 
         own: Out of ``OWN``.
         arguments: To begin again with, before ``--replica-json``.
     """
-    if not isinstance(spec.component.source, ServiceSource):
+    source = spec.component.source
+    if not isinstance(source, ServiceSource) or not may_decide(source.target, Path(spec.path), os.environ):
         return spec
     from tiffin.service import loading, seldon_compat
     from tiffin.service.definition import Service
 
     seldon_compat.provide()
     with contextlib.suppress(TiffinError):
-        found = loading.load(spec.component.source.target, Path(spec.path))
+        found = loading.load(source.target, Path(spec.path))
         if isinstance(found, Service):
             spec = with_settings(spec, found.settings, own)
             variables = found.environment()
@@ -51,6 +54,40 @@ def settled(spec: ReplicaSpec, own: Sequence[str], arguments: Sequence[str]) -> 
             if missing or spec.component.workers != 1:
                 _begin_again(spec, missing, arguments)
     return spec
+
+
+_DECIDING = frozenset(("workers", "http", "ssl", "envs", "resources", "backlog"))
+_VARIABLES = tuple(
+    f"{whose}_CONFIG{what}" for whose in ("TIFFIN", "BENTOML") for what in ("", "_OVERRIDES", "_OPTIONS")
+)
+
+
+def may_decide(target: str, directory: Path, environment: Mapping[str, str]) -> bool:
+    """Whether a service may have a say in its start, by its source alone.
+
+    Where it has none the replica listens first and imports then, so that it is alive meanwhile.
+    """
+    if any(environment.get(name) for name in _VARIABLES):
+        return True
+    named = parse(target)
+    if named is None:
+        return True
+    try:
+        tree = ast.parse((directory / named.path).read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError):
+        return True
+    written = {node.name: node for node in tree.body if hasattr(node, "decorator_list") and hasattr(node, "name")}
+    if named.attribute.partition(".")[0] not in written and (named.attribute or not written):
+        return True  # It comes from another module.
+    return any(_decides(decorator) for node in written.values() for decorator in node.decorator_list)
+
+
+def _decides(decorator: ast.expr) -> bool:
+    if not isinstance(decorator, ast.Call):
+        return False
+    name = getattr(decorator.func, "attr", getattr(decorator.func, "id", ""))
+    # A keyword without a name is **options, which may hold anything.
+    return name == "service" and any(k.arg is None or k.arg in _DECIDING for k in decorator.keywords)
 
 
 def with_settings(spec: ReplicaSpec, settings: Settings, own: Sequence[str]) -> ReplicaSpec:

@@ -50,6 +50,16 @@ def _leave(number: int, frame: FrameType | None) -> None:
     raise _ToldToLeave
 
 
+def before_start(work: Callable[[], ReplicaSpec]) -> ReplicaSpec | None:
+    """What has to be known before there is a worker; ``None`` when it was told to stop meanwhile."""
+    try:
+        for number in _STOPS:
+            signal.signal(number, _leave)
+        return work()
+    except _ToldToLeave:
+        return None
+
+
 def run(
     spec: ReplicaSpec,
     *,

@@ -1,4 +1,6 @@
-from tiffin.runtime.service_start import OWN, with_settings
+import pytest
+
+from tiffin.runtime.service_start import OWN, may_decide, with_settings
 from tiffin.service.config import read
 from tiffin.spec import Artefact, Component, Listen, ReplicaSpec, ServiceSource
 
@@ -33,3 +35,22 @@ def test_a_certificate_is_for_the_socket():
     tls = {"enabled": True, "certfile": "c.pem", "keyfile": "k.pem"}
     assert with_settings(order(), settings(ssl=tls), ()).listen.tls.certfile == "c.pem"
     assert with_settings(order(), settings(ssl={**tls, "enabled": False}), ()).listen.tls is None
+
+
+@pytest.mark.parametrize(
+    ("source", "environment", "expected"),
+    [
+        ("@service\nclass A: ...", {}, False),
+        ("@t.service(traffic={'timeout': 3})\nclass A: ...", {}, False),
+        ("@t.service(workers=2)\nclass A: ...", {}, True),
+        ("@t.service(**options)\nclass A: ...", {}, True),
+        ("@service\nclass A: ...", {"BENTOML_CONFIG_OPTIONS": "workers=2"}, True),
+        ("class A(", {}, True),
+        ("from other import A", {}, True),
+        ("class A: ...", {}, False),
+    ],
+)
+def test_a_service_is_imported_first_only_when_it_may_have_a_say(tmp_path, source, environment, expected):
+    (tmp_path / "service.py").write_text(source)
+    assert may_decide("service:A", tmp_path, environment) is expected
+    assert may_decide("elsewhere:A", tmp_path, environment)
