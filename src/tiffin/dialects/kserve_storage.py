@@ -12,6 +12,8 @@ from tiffin.spec import Artefact
 
 MOUNT = "/mnt/models"
 _SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci", "oci+native", "oci+fetch", "hf")
+_SCHEMES_OWN = ("model",)
+"""The local model store: Tiffin reads it, KServe does not."""
 _SCHEMES_LATER = ("pvc", "modelscope")
 _ABSOLUTE = re.compile(r"/.*")
 
@@ -23,7 +25,7 @@ def check(fields: Fields, name: str, uri: str) -> str:
         return uri
     if scheme in _SCHEMES_LATER:
         raise fields.error(name, f"{scheme}:// {LATER}", "copy the model to a path, https://, s3:// or gs://")
-    if scheme not in _SCHEMES:
+    if scheme not in (*_SCHEMES, *_SCHEMES_OWN):
         prefixes = ", ".join(f"{known}://" for known in _SCHEMES)
         raise fields.error(
             name,

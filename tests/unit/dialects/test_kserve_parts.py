@@ -488,3 +488,9 @@ def test_what_came_from_a_secret_is_written_to_no_file():
             f"components.predictor.environment.{name}: came from a secret, and is not written"
             for name in ("TOKEN", "URL")
         ]
+
+
+def test_a_model_of_the_local_store_is_named_by_its_tag():
+    model = {"modelFormat": {"name": "sklearn"}, "storageUri": "model://iris:v1"}
+    (component,) = one(isvc({"model": model})).components
+    assert component.source.artefact.uri == "model://iris:v1"
