@@ -1,11 +1,13 @@
 """``tiffin.testing.serve``, as the tests of a service use it."""
 
+import asyncio
 import socket
 import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.integration.conftest import until
 
 import tiffin
 from tiffin.errors import ServiceError
@@ -90,3 +92,33 @@ def test_a_saved_model_and_a_project_are_served(iris_model: Path, tmp_path: Path
     )
     with tiffin.testing.serve("service_of_the_test:Echo", working_dir=tmp_path) as server:
         assert server.post("/say", json={"text": "hello"}).text == "hello"
+
+
+@tiffin.service
+class Patient:
+    @tiffin.api
+    async def wait(self) -> str:
+        events.append("begun")
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            events.append("cancelled")
+            raise
+        return "done"
+
+    @tiffin.api
+    def listen(self, ctx: tiffin.Context) -> str:
+        events.append("begun")
+        events.append("told" if ctx.wait_cancelled(60) else "not told")
+        return ""
+
+
+@pytest.mark.parametrize(("path", "end"), [("/wait", "cancelled"), ("/listen", "told")])
+def test_work_ends_when_its_caller_closes_the_connection(path: str, end: str) -> None:
+    events.clear()
+    with tiffin.testing.serve(Patient) as server:
+        place = urlsplit(server.url)
+        with socket.create_connection((place.hostname or "", place.port or 0), timeout=5) as caller:
+            caller.sendall(f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+            until(lambda: events == ["begun"])
+        until(lambda: events == ["begun", end])

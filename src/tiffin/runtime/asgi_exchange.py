@@ -23,6 +23,7 @@ class AsgiExchange:
         self.body = body
         self.closed = False
         self.on_close: Callable[[], None] | None = None
+        self.left_at_eof = True
         self.status = 0
         self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
         self._is_answered = False

@@ -43,6 +43,15 @@ class Dressed:
         self._inner.closed = value
 
     @property
+    def left_at_eof(self) -> bool:
+        """That of the exchange inside."""
+        return self._inner.left_at_eof
+
+    @left_at_eof.setter
+    def left_at_eof(self, value: bool) -> None:
+        self._inner.left_at_eof = value
+
+    @property
     def on_close(self) -> Callable[[], None] | None:
         """Called when the caller goes."""
         return self._inner.on_close

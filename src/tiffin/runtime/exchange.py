@@ -21,13 +21,15 @@ class Exchange(Protocol):
     """One request in progress.
 
     ``closed`` turns true when the caller has gone; answering then is harmless. ``on_close``, when set, is
-    called once at that moment, if the exchange is not answered yet.
+    called once at that moment, if the exchange is not answered yet. Over TCP a caller that closes its side may
+    have left, or wait for the answer; with ``left_at_eof`` set it counts as gone, as in most servers.
     """
 
     head: Head
     body: bytes
     closed: bool
     on_close: Callable[[], None] | None
+    left_at_eof: bool
 
     def reply(self, reply: Reply) -> None:
         """Answer with a whole reply."""

@@ -138,7 +138,11 @@ class Call:
         self._task = task
         self._exchange.on_close = self._gone
         self._timer = application.loop.call_later(self._seconds, self._late)
+        # Work that can be ended, or told that it is for nobody, is not done for a caller that closed its side.
+        if task is not None:
+            self._exchange.left_at_eof = True
         if self._method.context_name is not None:
+            self._exchange.left_at_eof = True
             self._life = Lifetime(time.monotonic() + self._seconds)
         if application.calls_others:
             deadline = time.monotonic() + self._seconds

@@ -54,6 +54,7 @@ class Request:
         "closed",
         "endpoint",
         "head",
+        "left_at_eof",
         "on_close",
         "started",
     )
@@ -64,6 +65,7 @@ class Request:
         self.body = body
         self.endpoint = endpoint
         self.closed = False
+        self.left_at_eof = False
         self.on_close: Callable[[], None] | None = None
         self.started = time.perf_counter()
         self._answered = False
@@ -211,7 +213,11 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         # A caller that closed its side may still wait for the answer in hand, and for those behind it.
-        if (self._request is None and self._drained is None) or has_hung_up(self._transport):
+        request = self._request
+        if request is None:
+            if self._drained is None:
+                return False
+        elif (request.left_at_eof and not self._buffer) or has_hung_up(self._transport):
             return False
         self._eof = self._paused = True
         return True
