@@ -45,6 +45,7 @@ _HOMES = {
     "task": "tiffin.service.task_endpoint",
     "current_task": "tiffin.service.task_run",
     "depends": "tiffin.service.dependency",
+    "Dependency": "tiffin.service.dependency",
     "on_startup": "tiffin.service.hooks",
     "on_shutdown": "tiffin.service.hooks",
     "on_deployment": "tiffin.service.hooks",

@@ -55,12 +55,12 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _sources(environment: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
     readers: tuple[tuple[str, Callable[[str, str], dict[str, Any]]], ...] = (
-        ("CONFIG", _yaml),
-        ("CONFIG_OVERRIDES", _json),
-        ("CONFIG_OPTIONS", _words),
+        ("TIFFIN_CONFIG", _yaml),
+        ("TIFFIN_CONFIG_OVERRIDES", _json),
+        ("TIFFIN_CONFIG_OPTIONS", _words),
     )
-    for suffix, read in readers:
-        for variable in (f"TIFFIN_{suffix}", f"BENTOML_{suffix}"):
+    for ours, read in readers:
+        for variable in (ours, ours.replace("TIFFIN", "BENTOML")):
             if text := environment.get(variable):
                 yield variable, _mapping(read(text, variable), variable)
                 break

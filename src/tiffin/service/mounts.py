@@ -62,6 +62,10 @@ def asgi_app(app: Any, *, path: str = "/", name: str | None = None) -> Callable[
     return decorate
 
 
+mount_asgi_app = asgi_app
+"""BentoML's name for it before 1.4."""
+
+
 def checked(app: Any, path: str, name: str | None, kind: Literal["asgi", "wsgi"] = "asgi") -> Mount:
     """A Mount; raises ServiceError for what can be none."""
     if not path.startswith("/"):
