@@ -18,7 +18,7 @@ def new(
     directory: Annotated[
         Path | None, typer.Option("--directory", "-d", help="Where to make it, if not in ./NAME.")
     ] = None,
-    train: Annotated[bool, typer.Option(help="Train the example model of a template that has one.")] = True,
+    no_train: Annotated[bool, typer.Option("--no-train", help="Do not train a template's example model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Make a project that serves, tests and builds.
@@ -32,7 +32,7 @@ def new(
     place = directory or Path(name)
     projects.write(project, place)
     trained = False
-    if project.trains and train:
+    if project.trains and not no_train:
         with output.busy("training the example model"):
             trained = projects.train(place)
         if not trained:

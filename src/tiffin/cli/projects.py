@@ -13,19 +13,13 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import NamedTuple
 
-from tiffin.errors import SpecError, TiffinError
+from tiffin.errors import PlatformError, SpecError
 
 _ENDING = ".tmpl"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*([-_][A-Za-z0-9]+)*")
 
 NEEDS = {"sklearn": "scikit-learn", "torch": "torch", "llm": "transformers"}
 _MODULES = {"scikit-learn": "sklearn", "torch": "torch", "transformers": "transformers"}
-
-
-class CannotMake(TiffinError):
-    """The project cannot be written there."""
-
-    code = "new"
 
 
 class Project(NamedTuple):
@@ -70,31 +64,31 @@ def write(project: Project, place: Path) -> None:
     """Write the files into a directory that is not there yet, or is empty.
 
     Raises:
-        CannotMake: something is in the way, or the directory cannot be written.
+        PlatformError: something is in the way, or the directory cannot be written.
     """
     try:
         if place.exists() and (not place.is_dir() or any(place.iterdir())):
-            raise CannotMake(f"expected an empty place, found something at {place}", hint="choose another name")
+            raise PlatformError(f"expected an empty place, found something at {place}", hint="choose another name")
         for path, text in project.files.items():
             file = place / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise CannotMake(f"cannot write {error.filename}: {error.strerror}") from error
+        raise PlatformError(f"cannot write {error.filename}: {error.strerror}") from error
 
 
 def train(place: Path) -> bool:
     """Run the project's ``train.py``; False when what it imports is not installed here.
 
     Raises:
-        CannotMake: it failed.
+        PlatformError: it failed.
     """
     text = (place / "train.py").read_text(encoding="utf-8")
     if any(f"import {module}" in text or f"from {module}" in text for module in _missing()):
         return False
     done = subprocess.run([sys.executable, "train.py"], cwd=place, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise CannotMake(f"train.py failed: {done.stderr.strip()[-500:]}", hint=f"the project is in {place}")
+        raise PlatformError(f"train.py failed: {done.stderr.strip()[-500:]}", hint=f"the project is in {place}")
     return True
 
 
