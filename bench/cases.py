@@ -20,7 +20,7 @@ IRIS_ROW = [6.8, 2.8, 4.8, 1.4]
 class Case:
     """One kind of request; ``targets`` are the least ratios to the yardstick at each concurrency.
 
-    ``model`` is a file of build/bench/models, or a directory of bench/services, whose endpoint ``endpoint`` is asked.
+    ``model`` is a file of build/bench/models, or a directory of bench/services, whose ``endpoint`` is asked.
     """
 
     name: str
