@@ -399,7 +399,7 @@ _POLICY = Record(
                 dict=Record(
                     {
                         "keys": Field(
-                            ListOf(Text(), least=1), "Public keys: files, or PEM. One of them must have signed it.",
+                            ListOf(Text(), least=1), "Public keys, files or PEM; one of them must have signed it.",
                             required=True, example=["keys/team.pub"],
                         )
                     }
