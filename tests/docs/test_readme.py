@@ -171,7 +171,7 @@ def ask(command: str, home: Path) -> str:
     words[1:1] = ["--fail-with-body"] if words[0] == "curl" else []
     while True:
         done = subprocess.run(
-            words, cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=120, check=False
+            words, cwd=ROOT, env=environment(home), capture_output=True, text=True, timeout=600, check=False
         )
         if done.returncode == 0:
             return done.stdout
