@@ -61,6 +61,7 @@ class ServiceApplication:
         context.server_context.worker_index = context.server_context.worker_index or 1
         self.service = service or _import(spec)
         context.server_context.service_name = self.service.name
+        context.server_context.service_type = "service" if spec.component.is_dependency else "entry_service"
         context.server_context.bento_name = spec.deployment
         component, settings = spec.component, self.service.settings
         self.timeout_seconds = component.timeout_seconds or settings.timeout_seconds
@@ -308,6 +309,10 @@ class ServiceApplication:
     def facets(self) -> list[Facet]:
         """The further ways to reach the service."""
         return self._facets
+
+    def metrics_page(self) -> bytes:
+        """What ``/metrics`` says, for a path of the service's own."""
+        return b"" if self._metrics is None else self._metrics.page()
 
     def task_ended(self, state: str) -> None:
         """Count a task that has ended."""

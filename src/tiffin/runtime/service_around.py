@@ -9,8 +9,9 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from tiffin.errors import CallError, TiffinError, UnknownRoute
+from tiffin.errors import CallError, MethodNotAllowed, TiffinError
 from tiffin.protocol.cors import Cors, is_preflight
+from tiffin.runtime.application import RouteTable
 from tiffin.runtime.dressed import Dressed
 from tiffin.runtime.exchange import Endpoint, Exchange, Handler
 
@@ -28,14 +29,12 @@ def around(application: ServiceApplication, endpoints: list[Endpoint]) -> list[E
         endpoints = _with(endpoints, lambda e: traced(e.handler) if e.template in routes else e.handler)
     if settings.cors is not None:
         cors = Cors(settings.cors)
+        endpoints = _and_else(endpoints)
         endpoints = _with(endpoints, lambda e: shared(e.handler, cors, application.render_error))
-        endpoints = _and_else(
-            endpoints, "OPTIONS", _nothing, lambda e: shared(e.handler, cors, application.render_error)
-        )
     if service.middlewares:
         from tiffin.runtime.service_middlewares import Middlewares
 
-        endpoints = _and_else(endpoints, "*", _nothing, lambda e: e.handler)
+        endpoints = _and_else(endpoints)
         middlewares = Middlewares(application, endpoints)
         endpoints = _with(endpoints, middlewares.layer)
     if settings.access_log is not None:
@@ -50,16 +49,16 @@ def _with(endpoints: Sequence[Endpoint], layer: Layer) -> list[Endpoint]:
     return [Endpoint(e.method, e.template, layer(e), exempt=e.exempt, below=e.below) for e in endpoints]
 
 
-def _and_else(endpoints: list[Endpoint], method: str, handler: Handler, layer: Layer) -> list[Endpoint]:
-    """With an endpoint for every path that has none, so that the layer sees it, too."""
-    if any(e.below == "" and e.method in ("*", method) for e in endpoints):
+def _and_else(endpoints: list[Endpoint]) -> list[Endpoint]:
+    """With an endpoint for every path and method that has none, so that a layer sees those calls, too."""
+    if any(e.below == "" and e.method == "*" for e in endpoints):
         return endpoints
-    last = Endpoint(method, "/*", handler, below="")
-    return [*endpoints, Endpoint(method, "/*", layer(last), below="")]
+    table = RouteTable(Endpoint(e.method, e.template, e.handler, below=e.below) for e in endpoints)
 
+    def refuse(exchange: Exchange) -> None:
+        table.find(exchange.head.method, exchange.head.path).handler(exchange)
 
-def _nothing(exchange: Exchange) -> None:
-    raise UnknownRoute(f"there is nothing at {exchange.head.path!r}")
+    return [*endpoints, Endpoint("*", "/*", refuse, below="")]
 
 
 def traced(handler: Handler) -> Handler:
@@ -91,6 +90,9 @@ def shared(handler: Handler, cors: Cors, render: Callable[[str, TiffinError], An
         try:
             handler(dressed)
         except CallError as error:
-            dressed.reply(render(head.path, error))
+            reply = render(head.path, error)
+            if isinstance(error, MethodNotAllowed):
+                reply.headers = (*reply.headers, (b"allow", ", ".join(error.allow).encode("ascii")))
+            dressed.reply(reply)
 
     return handle

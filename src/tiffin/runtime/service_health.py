@@ -1,4 +1,4 @@
-"""Health at a service's own paths: below its ``path_prefix``, and where its ``endpoints`` option says."""
+"""Health and metrics at a service's own paths: below its ``path_prefix``, and where ``endpoints`` says."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PROMETHEUS = b"text/plain; version=0.0.4; charset=utf-8"
+
 
 class ServiceHealth:
     """The facet of further paths for what every replica has at its root."""
@@ -21,6 +23,7 @@ class ServiceHealth:
     def __init__(self, application: ServiceApplication) -> None:
         self._application = application
         settings, prefix = application.service.settings, application.service.path_prefix
+        self._prefix = prefix
         live = {settings.live_path, f"{prefix}/livez", f"{prefix}/healthz"}
         ready = {settings.ready_path, f"{prefix}/readyz"}
         at_root = {"", "/livez", "/healthz", "/readyz"}
@@ -37,7 +40,13 @@ class ServiceHealth:
 
     def endpoints(self) -> Iterable[Endpoint]:
         """One for each path."""
-        return [Endpoint("GET", path, self._asking(ask), exempt=True) for path, ask in self._paths]
+        found = [Endpoint("GET", path, self._asking(ask), exempt=True) for path, ask in self._paths]
+        if self._prefix:
+            found.append(Endpoint("GET", f"{self._prefix}/metrics", self._count, exempt=True))
+        return found
+
+    def _count(self, exchange: Exchange) -> None:
+        exchange.reply(Reply(200, self._application.metrics_page(), PROMETHEUS))
 
     def _asking(self, ask: Callable[[], Coroutine[Any, Any, bool]]) -> Callable[[Exchange], None]:
         async def answer(exchange: Exchange) -> None:

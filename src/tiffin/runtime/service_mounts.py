@@ -26,7 +26,7 @@ class ServiceMounts:
 
     def __init__(self, application: ServiceApplication) -> None:
         self._application = application
-        self.mounted = [Mounted(application, mount) for mount in application.service.mounts]
+        self.mounted = [Mounted(application, mount) for mount in application.service.placed_mounts()]
         # An application that is mounted twice starts once.
         lifespans = {id(mounted.mount.app): mounted.lifespan for mounted in reversed(self.mounted)}
         for mounted in self.mounted:

@@ -20,6 +20,7 @@ class ServicePages:
 
     def __init__(self, application: ServiceApplication) -> None:
         self._service = application.service
+        self._places = sorted({"", application.service.path_prefix})
         self._rendered: Reply | None = None
 
     async def start(self) -> None:
@@ -32,9 +33,9 @@ class ServicePages:
         """They answer while the replica loads, too."""
         return [
             Endpoint("GET", "/schema.json", self._schema, exempt=True),
-            Endpoint("GET", "/docs.json", self._docs, exempt=True),
+            *(Endpoint("GET", f"{at}/docs.json", self._docs, exempt=True) for at in self._places),
             Endpoint("GET", "/tiffin/example", self._example, exempt=True),
-            Endpoint("GET", "/", self._page, exempt=True),
+            *(Endpoint("GET", f"{at}/", self._page, exempt=True) for at in self._places),
         ]
 
     def _schema(self, exchange: Exchange) -> None:

@@ -38,10 +38,11 @@ def settled(spec: ReplicaSpec, own: Sequence[str], arguments: Sequence[str]) -> 
     source = spec.component.source
     if not isinstance(source, ServiceSource) or not may_decide(source.target, Path(spec.path), os.environ):
         return spec
-    from tiffin.service import loading, seldon_compat
+    from tiffin.service import context, loading, seldon_compat
     from tiffin.service.definition import Service
 
     seldon_compat.provide()
+    context.server_context.worker_index = 1  # What cannot be imported must not be left out: this goes on to serve.
     with contextlib.suppress(TiffinError):
         found = loading.load(source.target, Path(spec.path))
         if isinstance(found, Service):

@@ -240,8 +240,12 @@ class Service(Generic[T]):
         if self.inner.__doc__ is not None:
             schema["description"] = self.inner.__doc__
         schema["paths"] = {route["route"]: {"mounted": False} for route in routes}
-        schema["paths"].update({mount.path or "/": {"mounted": True} for mount in self.mounts})
+        schema["paths"].update({mount.path or "/": {"mounted": True} for mount in self.placed_mounts()})
         return schema
+
+    def placed_mounts(self) -> list[Mount]:
+        """The mounted applications, below the service's ``path_prefix`` as its endpoints are."""
+        return [mount._replace(path=f"{self.path_prefix}{mount.path}") for mount in self.mounts]
 
     def describe(self, target: str) -> ServiceDescription:
         """What the platform side needs to know; reads every signature."""

@@ -236,6 +236,38 @@ def test_cors_is_answered_before_the_endpoint(life):
         assert (failed.status_code, failed.headers["access-control-allow-origin"]) == (400, "http://a")
 
 
+def test_cors_covers_what_there_is_not_and_applications(life):
+    cors = {"enabled": True, "access_control_allow_origins": ["http://a"]}
+    service = made(life, http={"cors": cors})
+    service.add_asgi_middleware(Stamp, text=b"seen")
+    with TestClient(service.to_asgi()) as client:
+        wrong = client.get("/add", headers={"origin": "http://a"})
+        nothing = client.get("/nowhere", headers={"origin": "http://a"})
+        mounted = client.get("/v1/about", headers={"origin": "http://a"})
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
+    assert nothing.status_code == 404
+    for answer in (wrong, nothing, mounted):
+        assert answer.headers["access-control-allow-origin"] == "http://a"
+        assert answer.headers["x-stamp"] == "seen"
+
+
+def test_everything_is_below_the_prefix_of_the_service(life):
+    service = made(life, path="/app", path_prefix="/team")
+    with TestClient(service.to_asgi()) as client:
+        assert client.get("/team/app/about").json()["root"] == "/team/app"
+        assert client.get("/app/about").status_code == 404
+        for path in ("/team/", "/team/docs.json", "/team/livez", "/team/metrics"):
+            assert client.get(path).status_code == 200, path
+        with client.websocket_connect("/team/app/echo", subprotocols=["two"]) as socket:
+            socket.send_text("stop")
+    assert service.schema()["paths"]["/team/app"] == {"mounted": True}
+
+
+def test_a_service_can_ask_what_it_is(life):
+    with TestClient(made(life).to_asgi()):
+        assert tiffin.server_context.service_type == "entry_service"
+
+
 def test_a_trace_id_is_the_callers(life):
     parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
     with TestClient(made(life, http={"response": {"trace_id": True}}).to_asgi()) as client:
