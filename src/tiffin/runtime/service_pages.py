@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from tiffin.errors import CallError
-from tiffin.protocol.reply import JSON, Reply
+from tiffin.protocol.reply import JSON, TEXT, Reply
 from tiffin.runtime.exchange import Endpoint, Exchange
 from tiffin.service import pages
 
@@ -35,7 +35,7 @@ class ServicePages:
             Endpoint("GET", "/schema.json", self._schema, exempt=True),
             *(Endpoint("GET", f"{at}/docs.json", self._docs, exempt=True) for at in self._places),
             Endpoint("GET", "/tiffin/example", self._example, exempt=True),
-            *(Endpoint("GET", f"{at}/", self._page, exempt=True) for at in self._places),
+            *(Endpoint("GET", f"{at}/", self._to_page if at else self._page, exempt=True) for at in self._places),
         ]
 
     def _schema(self, exchange: Exchange) -> None:
@@ -51,6 +51,11 @@ class ServicePages:
         if found is None:
             raise CallError("there is no example: the service has no endpoints")
         exchange.reply(Reply(200, json.dumps(found).encode(), JSON))
+
+    def _to_page(self, exchange: Exchange) -> None:
+        # Relative, as a gateway may have a prefix of its own in front of the service's.
+        upwards = b"../" * exchange.head.path.strip("/").count("/") + b"../"
+        exchange.reply(Reply(307, b"", TEXT, ((b"location", upwards),)))
 
     def _page(self, exchange: Exchange) -> None:
         if self._rendered is None:

@@ -256,6 +256,7 @@ def test_everything_is_below_the_prefix_of_the_service(life):
     with TestClient(service.to_asgi()) as client:
         assert client.get("/team/app/about").json()["root"] == "/team/app"
         assert client.get("/app/about").status_code == 404
+        assert client.get("/team/", follow_redirects=False).headers["location"] == "../"
         for path in ("/team/", "/team/docs.json", "/team/livez", "/team/metrics"):
             assert client.get(path).status_code == 200, path
         with client.websocket_connect("/team/app/echo", subprotocols=["two"]) as socket:
