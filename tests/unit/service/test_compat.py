@@ -5,6 +5,7 @@ from http import HTTPStatus
 
 import pytest
 
+from tiffin.errors import ServiceError
 from tiffin.service import exceptions
 from tiffin.service.compat import adapt
 from tiffin.service.compat.module import install
@@ -43,6 +44,7 @@ def test_a_name_of_bentoml_is_there(bentoml, name):
         "from bentoml.models import BentoModel, HuggingFaceModel",
         "from bentoml.images import Image",
         "import bentoml.sklearn",
+        "from bentoml.client import SyncHTTPClient",
         "from bentoml import Field",
     ],
 )
@@ -56,6 +58,24 @@ def test_an_import_of_bentoml_works(bentoml, line):
 def test_an_import_of_what_is_not_there_fails_as_always(bentoml, line):
     with pytest.raises(ImportError):
         exec(line, {})
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        ("from bentoml.io import JSON as found", "bentoml.io.JSON"),
+        ("import bentoml.legacy.io as m; found = m.NumpyNdarray", "bentoml.legacy.io.NumpyNdarray"),
+        ("from bentoml import Runner as found", "bentoml.Runner"),
+        ("from bentoml.models import ModelOptions as found", "ModelOptions"),
+        ("from bentoml import BentoCloudClient as found", "bentoml.BentoCloudClient"),
+    ],
+)
+def test_what_we_do_not_have_imports_and_is_refused_by_name_when_used(bentoml, line, name):
+    scope = {}
+    exec(line, scope)
+    with pytest.raises(ServiceError, match=name) as raised:
+        scope["found"]()
+    assert raised.value.hint
 
 
 def test_the_exceptions_are_ours(bentoml):

@@ -73,7 +73,11 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
     "bentoml.gradio": {"mount_gradio_app": ("tiffin.service.gradio", "mount_gradio_app")},
     "bentoml.exceptions": {"*": ("tiffin.service.exceptions", "")},
     "bentoml.images": {"Image": ("tiffin.service.images", "Image")},
-    "bentoml.models": {"*": ("tiffin.service.models", "")},
+    "bentoml.models": {
+        "ModelContext": ("tiffin.service.absent", "ModelContext"),
+        "ModelOptions": ("tiffin.service.absent", "ModelOptions"),
+        "*": ("tiffin.service.models", ""),
+    },
     **{
         f"bentoml.{framework}": {
             name: ("tiffin.service.frameworks", f"{framework}.{name}")
@@ -85,6 +89,10 @@ _NAMES: dict[str, dict[str, tuple[str, str]]] = {
         )
     },
     "bentoml.bentos": {"*": ("tiffin.bundle.api", "")},
+    "bentoml.client": {
+        "SyncHTTPClient": ("tiffin.client.service_blocking", "SyncHTTPClient"),
+        "AsyncHTTPClient": ("tiffin.client.service_async", "AsyncHTTPClient"),
+    },
 }
 
 
@@ -98,6 +106,10 @@ class _Provided(ModuleType):
 
     def _find(self, name: str) -> Any:
         whole = self.__name__
+        if whole not in _NAMES:
+            if name.startswith("__"):
+                raise AttributeError(f"Tiffin's {whole} has no attribute {name!r}")
+            return absent.Absent(f"{whole}.{name}", _instead_of(whole) or "")
         table = _NAMES[whole]
         if name in table:
             home, attribute = table[name]
@@ -111,9 +123,16 @@ class _Provided(ModuleType):
                 return _service
             if f"{NAME}.{name}" in _NAMES:
                 return import_module(f"{NAME}.{name}")
-            if name in absent.NAMES:
-                return absent.Absent(f"{NAME}.{name}", getattr(absent, name)._instead)
+            if instead := _instead_of(f"{NAME}.{name}"):
+                return absent.Absent(f"{NAME}.{name}", instead)
         raise AttributeError(f"Tiffin's {whole} has no attribute {name!r}")
+
+
+def _instead_of(whole: str) -> str | None:
+    """What to do without a name of BentoML, or one in a module of it, that Tiffin does not have."""
+    package, _, name = whole.partition(".")
+    name = name.partition(".")[0]
+    return getattr(absent, name)._instead if package == NAME and name in absent.NAMES else None
 
 
 def _service(inner: type[Any] | None = None, /, **options: Any) -> Any:
@@ -129,9 +148,12 @@ class _Finder:
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if name not in _NAMES or (name != NAME and not isinstance(sys.modules.get(NAME), _Provided)):
+        if name not in _NAMES and _instead_of(name) is None:
             return None
-        return ModuleSpec(name, self, is_package=name == NAME)  # type: ignore[arg-type]
+        if name != NAME and not isinstance(sys.modules.get(NAME), _Provided):
+            return None
+        # Modules that we do not have are packages, for what is in them to be refused by name, too.
+        return ModuleSpec(name, self, is_package=name == NAME or name not in _NAMES)  # type: ignore[arg-type]
 
     def create_module(self, specification: ModuleSpec) -> ModuleType:
         return _Provided(specification.name)
