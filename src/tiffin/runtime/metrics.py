@@ -7,10 +7,14 @@ list of status codes: a caller cannot make new series.
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from time import time
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tiffin.runtime.exchange import Endpoint
@@ -18,6 +22,8 @@ from tiffin.runtime.phases import PHASES
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
+
+log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 1 << 20
 """Bytes per worker; pages never touched take no memory."""
@@ -82,9 +88,11 @@ _BATCH = _PREDICT + _HISTOGRAM
 _TASKS = _BATCH + _ROWS_HISTOGRAM
 TASK_STATES = ("completed", "failed", "canceled")
 _DEPLOYED = _TASKS + len(TASK_STATES)
-_ENDPOINTS = _DEPLOYED + 1
-_PER_ENDPOINT = len(STATUSES) + 1 + _HISTOGRAM
+_LAST = _DEPLOYED + 1
+_ENDPOINTS = _LAST + 1
 _LATENCY = len(STATUSES) + 1
+_CALLS = _LATENCY + _HISTOGRAM
+_PER_ENDPOINT = _CALLS + _ROWS_HISTOGRAM
 _LATENCY_SUM = len(SECONDS) + 1
 
 
@@ -119,7 +127,9 @@ class Metrics:
         self._labels = labels or {}
         self._in_flight = 0
         self._bento: tuple[str, dict[str, str]] | None = None
+        self._methods: Mapping[str, str] = MappingProxyType({})
         self._has_users = True
+        self.editor: Callable[[str], Awaitable[str]] | None = None
         for gauge in (_IN_FLIGHT, _CONNECTIONS, _READY):
             self._slots[gauge] = 0.0  # A restarted worker keeps its counters, not its gauges.
 
@@ -135,6 +145,7 @@ class Metrics:
             raise ValueError(
                 f"expected at most {BLOCK_BYTES // 8 // _PER_ENDPOINT} endpoints, found {len(endpoints)}"
             )
+        self._is_call = [method != "GET" for method, _ in self._endpoints]
         self._bases = [_ENDPOINTS + index * _PER_ENDPOINT for index in range(len(self._endpoints))]
 
     def deployed(self) -> None:
@@ -146,9 +157,15 @@ class Metrics:
         """Whether they have, in any worker, since the replica began."""
         return self._blocks[0][_DEPLOYED] > 0
 
-    def as_bento(self, namespace: str, labels: dict[str, str]) -> None:
-        """Give requests under BentoML's names, too: the same slots, read when the page is."""
+    def as_bento(
+        self, namespace: str, labels: dict[str, str], methods: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
+        """Give requests under BentoML's names, too: the same slots, read when the page is.
+
+        ``methods`` has the names of methods by route.
+        """
         self._bento = (namespace, labels)
+        self._methods = methods
 
     def without_users(self) -> None:
         """Leave out what user code registers."""
@@ -164,6 +181,8 @@ class Metrics:
         base += _LATENCY
         slots[base + bisect_left(SECONDS, seconds)] += 1.0
         slots[base + _LATENCY_SUM] += seconds
+        if self._bento is not None and self._is_call[endpoint + 1]:
+            slots[_LAST] = time()
 
     def batch(self, rows: int, seconds: float, waits: Iterable[float]) -> None:
         """A batch was predicted; ``waits`` are the seconds its calls had queued."""
@@ -177,6 +196,15 @@ class Metrics:
             slots[_QUEUE + bisect_left(SECONDS, wait)] += 1.0
             total += wait
         slots[_QUEUE + len(SECONDS) + 1] += total
+
+    def joined(self, route: str, calls: int) -> None:
+        """So many calls of a batchable method, which has this route, were answered as one batch."""
+        try:
+            base = self._bases[self._endpoints.index(("POST", route))] + _CALLS
+        except ValueError:
+            return  # called in another way before its endpoints were known
+        self._slots[base + bisect_left(ROWS, calls)] += 1.0
+        self._slots[base + len(ROWS) + 1] += calls
 
     def dropped(self) -> None:
         """A caller left before its answer."""
@@ -231,6 +259,17 @@ class Metrics:
         registry.register(self)
         page = prometheus_client.generate_latest(registry)
         return page + _user_metrics() if self._has_users else page
+
+    async def edited_page(self) -> bytes:
+        """The page as the service's own ``__metrics__`` leaves it; as it was, when that fails."""
+        page = self.page()
+        if self.editor is None:
+            return page
+        try:
+            return (await self.editor(page.decode())).encode()
+        except Exception:
+            log.exception("__metrics__ failed; the metrics are served without it")
+            return page
 
     def collect(self) -> Iterator[Metric]:
         """Every series, for prometheus_client."""
@@ -323,9 +362,38 @@ class Metrics:
             self._histogram(seconds, [template, *values], base + _LATENCY, SECONDS)
         yield total
         yield seconds
+        if last := self._max(_LAST):
+            stamp = GaugeMetricFamily(
+                f"{namespace}_last_request_timestamp_seconds",
+                "When the last request was answered, in seconds since 1970.",
+                labels=list(labels),
+            )
+            stamp.add_metric(values, last)
+            yield stamp
+        yield self._joined(labels)
         now = GaugeMetricFamily(f"{namespace}_request_in_progress", "Requests being answered.", labels=names)
         now.add_metric(["", *values], self._sum(_IN_FLIGHT))
         yield now
+
+    def _joined(self, labels: dict[str, str]) -> Metric:
+        from prometheus_client.core import HistogramMetricFamily
+
+        # The name is BentoML's, whatever the namespace; it counts requests, tiffin_batch_rows their items.
+        family = HistogramMetricFamily(
+            "bentoml_service_adaptive_batch_size",
+            "Requests answered as one batch.",
+            labels=["method_name", "worker_index", *labels],
+        )
+        for index, (_, template) in enumerate(self._endpoints):
+            base = _ENDPOINTS + index * _PER_ENDPOINT + _CALLS
+            for worker, block in enumerate(self._blocks, 1):
+                counts = block[base : base + len(ROWS) + 1]
+                if any(counts):
+                    bounds = (*map(str, ROWS), "+Inf")
+                    buckets = list(zip(bounds, accumulate(counts), strict=True))
+                    name = self._methods.get(template, template)
+                    family.add_metric([name, str(worker), *labels.values()], buckets, block[base + len(ROWS) + 1])
+        return family
 
     def _sum(self, slot: int) -> float:
         return sum(block[slot] for block in self._blocks)

@@ -99,7 +99,8 @@ class ServiceApplication:
             "service_version": context.server_context.bento_version,
             "runner_name": self.service.name,
         }
-        metrics.as_bento(settings.metrics_namespace, labels)
+        names = {self.service.route_of(method): name for name, method in self.service.apis.items()}
+        metrics.as_bento(settings.metrics_namespace, labels, names)
 
     def load(self) -> None:
         """Run the deployment hooks and make the instance, and those of the services it depends on."""
@@ -172,6 +173,8 @@ class ServiceApplication:
         context.set_current_service(self._instance)
         monitoring.configure(self.service.settings.monitoring)
         await self._hooks("startup")
+        if self._metrics is not None and hasattr(self._instance, "__metrics__"):
+            self._metrics.editor = self._edit_metrics
         for facet in self._facets:
             await facet.start()
 
@@ -219,6 +222,14 @@ class ServiceApplication:
             return True
         result = hook() if _is_async(hook) else await asyncio.to_thread(hook)
         return bool(await result if inspect.isawaitable(result) else result)
+
+    async def _edit_metrics(self, page: str) -> str:
+        hook = self._instance.__metrics__
+        result = hook(page) if _is_async(hook) else await asyncio.to_thread(hook, page)
+        text = await result if inspect.isawaitable(result) else result
+        if not isinstance(text, str):
+            raise ServiceError(f"expected text from __metrics__, found {type(text).__name__}")
+        return text
 
     # -- endpoints -----------------------------------------------------------------------------------------
 
@@ -300,6 +311,7 @@ class ServiceApplication:
                 max_wait_seconds=method.max_latency_ms / 1000,
                 dimensions=method.batch_dim,
                 metrics=self._metrics,
+                route=self.service.route_of(method),
                 cost=method.cost,
                 **({} if method.max_batch_cost is None else {"max_cost": method.max_batch_cost}),
             )
@@ -310,9 +322,9 @@ class ServiceApplication:
         """The further ways to reach the service."""
         return self._facets
 
-    def metrics_page(self) -> bytes:
+    async def metrics_page(self) -> bytes:
         """What ``/metrics`` says, for a path of the service's own."""
-        return b"" if self._metrics is None else self._metrics.page()
+        return b"" if self._metrics is None else await self._metrics.edited_page()
 
     def task_ended(self, state: str) -> None:
         """Count a task that has ended."""

@@ -155,7 +155,10 @@ class ServiceAsgi:
             return lambda exchange: application.spawn(answer(exchange))
 
         def page(exchange: Exchange) -> None:
-            exchange.reply(Reply(200, self._metrics.page(), _PROMETHEUS))
+            async def answer() -> None:
+                exchange.reply(Reply(200, await self._metrics.edited_page(), _PROMETHEUS))
+
+            application.spawn(answer())
 
         prefix = application.service.path_prefix
         live, ready = ask(application.is_alive), ask(application.is_ready)

@@ -46,7 +46,10 @@ class ServiceHealth:
         return found
 
     def _count(self, exchange: Exchange) -> None:
-        exchange.reply(Reply(200, self._application.metrics_page(), PROMETHEUS))
+        async def answer() -> None:
+            exchange.reply(Reply(200, await self._application.metrics_page(), PROMETHEUS))
+
+        self._application.spawn(answer())
 
     def _asking(self, ask: Callable[[], Coroutine[Any, Any, bool]]) -> Callable[[Exchange], None]:
         async def answer(exchange: Exchange) -> None:

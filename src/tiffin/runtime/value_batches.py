@@ -60,6 +60,7 @@ class ValueBatches:
         max_wait_seconds: float,
         dimensions: tuple[int, int] = (0, 0),
         metrics: Metrics | None = None,
+        route: str = "",
         cost: Cost | None = None,
         max_cost: float = MAX_BYTES,
     ) -> None:
@@ -67,6 +68,7 @@ class ValueBatches:
         self._max_wait = max_wait_seconds
         self._in, self._out = dimensions
         self._metrics = metrics
+        self._route = route
         self._cost = cost
         self._max_cost = max_cost
         # Without a cost the bytes of arrays are what a batch is full of.
@@ -184,6 +186,7 @@ class ValueBatches:
         self._batcher.ended(rows, ended - began, ended)
         if self._metrics is not None:
             self._metrics.batch(rows, ended - began, [began - item.queued for item in batch])
+            self._metrics.joined(self._route, len(batch))
 
     async def _answer(self, batch: Sequence[Waiting]) -> None:
         try:

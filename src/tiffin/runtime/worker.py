@@ -283,13 +283,23 @@ class Worker:
                 good = False
             exchange.reply(Reply(200, b"\n", TEXT) if good else Reply(503, no, TEXT))
 
-        task = asyncio.get_running_loop().create_task(answer())
+        self._spawn(answer())
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _page(self, exchange: Exchange) -> None:
         self._metrics.gauges(self._server.in_flight, len(self._server.connections))
-        exchange.reply(Reply(200, self._metrics.page(), _PROMETHEUS))
+        if self._metrics.editor is None:
+            exchange.reply(Reply(200, self._metrics.page(), _PROMETHEUS))
+            return
+
+        async def answer() -> None:
+            exchange.reply(Reply(200, await self._metrics.edited_page(), _PROMETHEUS))
+
+        self._spawn(answer())
 
 
 def _listeners(spec: ReplicaSpec, metrics: Metrics, index: int) -> list[Listener]:
