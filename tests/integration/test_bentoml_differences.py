@@ -30,7 +30,7 @@ HERE = Path(__file__).parent / "bentoml_services"
 CHECKOUT = Path(__file__).parents[2]
 READY_SECONDS = 60.0
 ARGUMENTS = {"around": ["--arg", "words=5", "--arg", "name=somebody"]}
-NEEDED = {"heavy": ("pandas", "PIL", "fastapi")}
+NEEDED = {"heavy": ("pandas", "PIL", "fastapi"), "inside": ("sklearn", "httpx")}
 
 
 def _module(name: str) -> ModuleType:
@@ -163,17 +163,21 @@ def _start(command: Path, whose: str, service: str, port: int, directory: Path) 
     target = f"{service}:{service.capitalize()}"
     own = [sys.executable, "-m", "tiffin"] if whose == "ours" else [str(command)]
     order = [*own, "serve", target, "--port", str(port), "--host", "127.0.0.1", *ARGUMENTS.get(service, ())]
-    environment = {
+    with (directory / "log").open("wb") as log:
+        return subprocess.Popen(
+            order, cwd=directory, env=_environment(directory), stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def _environment(directory: Path) -> dict[str, str]:
+    """Ours, with stores of their own for both."""
+    return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("BENTOML_", "TIFFIN_"))},
         "BENTOML_HOME": str(directory / "home"),
-        "TIFFIN_HOME": str(directory / "home"),
+        "TIFFIN_HOME": str(directory / "tiffin"),
         "BENTOML_DO_NOT_TRACK": "True",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    with (directory / "log").open("wb") as log:
-        return subprocess.Popen(
-            order, cwd=directory, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
 
 
 def _free_port() -> int:
@@ -215,6 +219,28 @@ def test_both_answer_alike(service: str, servers: dict[str, tuple[int, int]]) ->
         else:
             wrong.append(f"{ask.label}: no longer differs ({reason}); take it out of different.py")
     assert not wrong, "\n".join(wrong)
+
+
+def test_scripts_of_authors_give_the_same(tmp_path: Path) -> None:
+    command = bentoml()
+    if command is None:
+        pytest.skip("no BentoML: set TIFFIN_BENTOML to its command, or make .venv-bentoml as the module says")
+    if missing := lacks("inside", command):
+        pytest.skip(f"BentoML's environment lacks {missing}")
+    begin = "from tiffin.service.compat import provide; provide(); "
+    run = "import runpy, sys; sys.path.insert(0, '.'); runpy.run_path('inside.py', run_name='__main__')"
+    said = {}
+    for whose, python, code in (("theirs", command.parent / "python", run), ("ours", sys.executable, begin + run)):
+        directory = tmp_path / whose
+        directory.mkdir()
+        shutil.copy(HERE / "inside.py", directory)
+        found = subprocess.run(
+            [python, "-c", code], cwd=directory, env=_environment(directory), capture_output=True, text=True
+        )
+        assert found.returncode == 0, found.stderr
+        said[whose] = found.stdout.splitlines()
+    assert said["ours"] == said["theirs"]
+    assert len(said["ours"]) > 30
 
 
 def test_every_difference_is_of_a_request() -> None:

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from builtins import list as _list
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from tiffin.bundle import Bundle, BundleStore, building, trees
 from tiffin.errors import BundleError
 from tiffin.kits import paths
+from tiffin.service.exceptions import NotFound
 from tiffin.store import reference
 from tiffin.store.models import ModelStore
 from tiffin.store.reference import Reference
 from tiffin.store.tags import Tag
 
-__all__ = ["Bento", "build", "delete", "export_bento", "get", "import_bento", "list"]
+__all__ = ["Bento", "BundleNotFound", "build", "delete", "export_bento", "get", "import_bento", "list"]
 
 
 class Bento:
@@ -99,13 +102,33 @@ def list(tag: str | Tag | None = None) -> _list[Bento]:
     return [Bento(one, store.find(one)) for one in found if not tag or one.rpartition(":")[0] == str(tag)]
 
 
+class BundleNotFound(BundleError, NotFound):
+    """There is no such bundle; also what code written for BentoML catches as ``NotFound``."""
+
+    def __init__(self, message: str, *, hint: str | None = None, at: str | None = None) -> None:
+        super().__init__(message, hint=hint, at=at)
+        self.error_code = HTTPStatus.INTERNAL_SERVER_ERROR  # Callers of a service are not told.
+
+
+@contextlib.contextmanager
+def _missing_is_not_found() -> Iterator[None]:
+    try:
+        yield
+    except BundleError as error:
+        if error.message.startswith("there is no bundle"):
+            raise BundleNotFound(error.message, hint=error.hint, at=error.at) from None
+        raise
+
+
 def get(tag: str | Tag) -> Bento:
     """A bundle by tag, name or digest; its files are verified.
 
     Raises:
-        BundleError: there is none, or it was tampered with.
+        BundleNotFound: there is none.
+        BundleError: it was tampered with.
     """
-    bundle = _store().get(str(tag))
+    with _missing_is_not_found():
+        bundle = _store().get(str(tag))
     return Bento(_known(str(tag), bundle), bundle)
 
 
@@ -113,9 +136,11 @@ def delete(tag: str | Tag) -> None:
     """Delete a tag, and its content when no other tag leads to it.
 
     Raises:
-        BundleError: there is no such tag. A version has to be written.
+        BundleNotFound: there is no such tag.
+        BundleError: there is no version in it, which has to be written.
     """
-    _store().delete(str(tag))
+    with _missing_is_not_found():
+        _store().delete(str(tag))
 
 
 def export_bento(tag: str | Tag, path: str | os.PathLike[str]) -> str:

@@ -12,6 +12,7 @@ import platform
 import re
 from builtins import list as _list
 from collections.abc import Iterable, Iterator, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import msgspec
 
 from tiffin.errors import AuthorError, ModelError, ServiceError
 from tiffin.kits import paths
+from tiffin.service.exceptions import NotFound
 from tiffin.service.hub_models import HuggingFaceModel
 from tiffin.service.stored_model import CUSTOM_OBJECTS, Model
 from tiffin.spec.description import ModelDescription
@@ -32,6 +34,7 @@ __all__ = [
     "HuggingFaceModel",
     "Lineage",
     "Model",
+    "ModelNotFound",
     "Tag",
     "create",
     "delete",
@@ -138,11 +141,23 @@ def load(tag: str | Tag | Model, *args: Any, **options: Any) -> Any:
     return (tag if isinstance(tag, Model) else get(tag)).load_model(*args, **options)
 
 
+class ModelNotFound(ModelError, NotFound):
+    """There is no such model; also what code written for BentoML catches as ``NotFound``.
+
+    A caller of a service gets a 500 for it all the same: which models there are is the author's matter.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, at: str | None = None) -> None:
+        super().__init__(message, hint=hint, at=at)
+        self.error_code = HTTPStatus.INTERNAL_SERVER_ERROR
+
+
 def get(tag: str | Tag) -> Model:
     """A model by ``name``, ``name:version``, the beginning of a version, or digest; its files are verified.
 
     Raises:
-        ModelError: there is none, or it has been tampered with.
+        ModelNotFound: there is none.
+        ModelError: it has been tampered with.
     """
     text = str(tag)
     try:
@@ -153,7 +168,7 @@ def get(tag: str | Tag) -> Model:
             return _of_bentoml(found)
         if error.message.startswith("there is no model"):
             error.message += f", nor in BentoML's store {bentoml.home()}"
-            raise ModelError(error.message, hint=error.hint, at=error.at) from None
+            raise ModelNotFound(error.message, hint=error.hint, at=error.at) from None
         raise
 
 
@@ -170,10 +185,15 @@ def delete(tag: str | Tag) -> None:
     """Delete a model of Tiffin's store.
 
     Raises:
-        ModelError: there is none, or it is BentoML's. Whether a bundle needs it is asked by
-            ``tiffin models delete``.
+        ModelNotFound: there is none.
+        ModelError: it is BentoML's. Whether a bundle needs it is asked by ``tiffin models delete``.
     """
-    _store().delete(str(tag))
+    try:
+        _store().delete(str(tag))
+    except ModelError as error:
+        if error.message.startswith("there is no model"):
+            raise ModelNotFound(error.message, hint=error.hint, at=error.at) from None
+        raise
 
 
 def export_model(tag: str | Tag, path: str | os.PathLike[str], **options: Any) -> str:

@@ -205,3 +205,12 @@ def test_the_stand_in_for_bentoml_has_the_store_and_the_helpers(homes):
     tag, labels, other, get, count = json.loads(done.stdout)
     assert (tag, labels, other, count) == ("m:1", {"a": "b"}, "a:b", 0)
     assert "Framework.get" in get
+
+
+def test_a_model_that_is_not_there_is_bentomls_not_found_and_no_404(tmp_path, monkeypatch):
+    monkeypatch.setenv("TIFFIN_HOME", str(tmp_path))
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "theirs"))
+    for ask in (models.get, models.delete, tiffin.get, tiffin.delete):
+        with pytest.raises(tiffin.exceptions.NotFound, match="nobody") as raised:
+            ask("nobody:one")
+        assert raised.value.error_code == 500
