@@ -243,6 +243,38 @@ def test_scripts_of_authors_give_the_same(tmp_path: Path) -> None:
     assert len(said["ours"]) > 30
 
 
+def test_objects_of_the_real_bentoml_are_served_at_the_same_paths(tmp_path: Path) -> None:
+    command = bentoml()
+    if command is None:
+        pytest.skip("no BentoML: set TIFFIN_BENTOML to its command, or make .venv-bentoml as the module says")
+    ask = "import sys, bentoml; print(*sys.version_info[:2], *[p for p in sys.path if 'packages' in p], sep='|')"
+    said = subprocess.run([command.parent / "python", "-c", ask], capture_output=True, text=True, check=True)
+    *version, places = said.stdout.strip().split("|", 2)
+    if tuple(map(int, version)) != sys.version_info[:2]:
+        pytest.skip(f"BentoML's environment has Python {'.'.join(version)}, this one another")
+    code = f"""
+import sys
+sys.path.extend({places.split("|")!r})
+sys.path.insert(0, ".")
+from starlette.testclient import TestClient
+from tiffin.service import loading
+found = loading.load("around:Around", ".")
+assert type(found).__name__ == "AdaptedService"
+with TestClient(found.to_asgi()) as client:
+    for path in ("/v1/app/hello", "/app/hello", "/v1/v1/app/hello", "/v1/livez"):
+        print(path, client.get(path).status_code)
+    print(client.post("/v1/sum", json={{"x": 1}}).text)
+"""
+    shutil.copy(HERE / "around.py", tmp_path)
+    found = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=_environment(tmp_path), capture_output=True, text=True
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.splitlines() == [
+        "/v1/app/hello 200", "/app/hello 404", "/v1/v1/app/hello 404", "/v1/livez 200", "10"
+    ]  # fmt: skip
+
+
 def test_every_difference_is_of_a_request() -> None:
     asked = {(service, ask.label) for service, asks in ASKED.items() for ask in asks}
     assert REASONS.keys() <= asked

@@ -33,7 +33,9 @@ class AdaptedService(Service[Any]):
             is_strict=False,
         )
         for app, path, name in getattr(real, "mount_apps", ()):
-            self.mounts.append(checked(app, path, name))  # bentoml gave its routes their self already
+            # bentoml put the prefix in front already, and gave the application's routes their self.
+            below = path.removeprefix(self.path_prefix) if path.startswith(f"{self.path_prefix}/") else path
+            self.mounts.append(checked(app, below or "/", name))
         for middleware, options in getattr(real, "middlewares", ()):
             self.add_asgi_middleware(middleware, **options)
 
