@@ -89,7 +89,8 @@ _TASKS = _BATCH + _ROWS_HISTOGRAM
 TASK_STATES = ("completed", "failed", "canceled")
 _DEPLOYED = _TASKS + len(TASK_STATES)
 _LAST = _DEPLOYED + 1
-_ENDPOINTS = _LAST + 1
+_PROGRAM_PORT = _LAST + 1
+_ENDPOINTS = _PROGRAM_PORT + 1
 _LATENCY = len(STATUSES) + 1
 _CALLS = _LATENCY + _HISTOGRAM
 _PER_ENDPOINT = _CALLS + _ROWS_HISTOGRAM
@@ -156,6 +157,15 @@ class Metrics:
     def is_deployed(self) -> bool:
         """Whether they have, in any worker, since the replica began."""
         return self._blocks[0][_DEPLOYED] > 0
+
+    @property
+    def program_port(self) -> int:
+        """Where the program of the service listens, which one worker started for all; 0 as long as it does not."""
+        return int(self._blocks[0][_PROGRAM_PORT])
+
+    @program_port.setter
+    def program_port(self, port: int) -> None:
+        self._blocks[0][_PROGRAM_PORT] = port
 
     def as_bento(
         self, namespace: str, labels: dict[str, str], methods: Mapping[str, str] = MappingProxyType({})

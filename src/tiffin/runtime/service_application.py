@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tiffin.codec.inputs import Arguments
 from tiffin.errors import ServiceError, TiffinError, TooManyCalls
@@ -38,6 +38,9 @@ from tiffin.service.definition import Service
 from tiffin.service.dependency import SyncMethods
 from tiffin.service.endpoint import Endpoint as Method
 from tiffin.spec import ReplicaSpec, ServiceSource
+
+if TYPE_CHECKING:
+    from tiffin.runtime.service_program import ServiceProgram
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +85,12 @@ class ServiceApplication:
         self.calls_others = graph.calls_others(self.service)
         self._tensors = ServiceTensors(self)
         self._facets = [self._tensors, *facets_of(self)]
+        self._program: ServiceProgram | None = None
+        if self.service.has_program:
+            from tiffin.runtime import service_program
+
+            self._program = service_program.ServiceProgram(self)
+            self._facets = [self._program]
 
     # -- life ----------------------------------------------------------------------------------------------
 
@@ -210,11 +219,11 @@ class ServiceApplication:
 
     async def is_ready(self) -> bool:
         """What the service's ``__is_ready__`` says; true without one."""
-        return await self._ask("__is_ready__")
+        return (self._program is None or await self._program.is_ready()) and await self._ask("__is_ready__")
 
     async def is_alive(self) -> bool:
         """What the service's ``__is_alive__`` says; true without one."""
-        return await self._ask("__is_alive__")
+        return (self._program is None or await self._program.is_alive()) and await self._ask("__is_alive__")
 
     async def _ask(self, name: str) -> bool:
         hook = getattr(self._instance, name, None)
@@ -316,6 +325,21 @@ class ServiceApplication:
                 **({} if method.max_batch_cost is None else {"max_cost": method.max_batch_cost}),
             )
         return found
+
+    @property
+    def worker(self) -> int:
+        """Which worker this is, from 0."""
+        return self._worker
+
+    @property
+    def program_port(self) -> int:
+        """Where the service's program listens; 0 while it does not."""
+        return 0 if self._metrics is None else self._metrics.program_port
+
+    def program_listens(self, port: int) -> None:
+        """It does, from now on; the other workers find it."""
+        if self._metrics is not None and not self._worker:
+            self._metrics.program_port = port
 
     @property
     def facets(self) -> list[Facet]:

@@ -51,6 +51,7 @@ def read(config: Mapping[str, Any], *, is_strict: bool) -> tuple[Settings, tuple
         host=get("http.host", _text) or "",
         port=get("http.port", _port),
         program_port=get("http.proxy_port", _port) or 8000,
+        replicates_program=get("replicate_process", _flag) is True,
         cors=_cors(get),
         trace_id=get("http.response.trace_id", _flag) or False,
         tls=_tls(get),

@@ -210,12 +210,6 @@ class Service(Generic[T]):
         Raises:
             ServiceError: a signature cannot be served, or two endpoints want one route.
         """
-        if self.has_program:
-            raise ServiceError(
-                "a program of one's own (cmd, __command__) is not part of this version of Tiffin",
-                hint="serve the program beside the service, or mount its application with @tiffin.asgi_app",
-                at=self.name,
-            )
         routes: dict[str, str] = {}
         for name, endpoint in self.apis.items():
             route = self.route_of(endpoint)

@@ -42,7 +42,7 @@ OPTIONS = (
     Option("traffic.external_queue", None, "is always so for tasks, and never for other calls"),
     Option("http.host", "127.0.0.1"),
     Option("http.port", 3000),
-    Option("http.proxy_port", 8000, "is for a program of one's own, which this version does not run"),
+    Option("http.proxy_port", 8000),
     Option("http.cors.enabled", False),
     Option("http.cors.access_control_allow_origins"),
     Option("http.cors.access_control_allow_origin_regex"),
@@ -87,7 +87,7 @@ OPTIONS = (
     Option("extra_ports", [], "is not acted on: a replica has one port, and one for gRPC"),
     Option("max_runner_connections", 16, _NO_POOL),
     Option("runner_connection", None, _NO_POOL),
-    Option("replicate_process", False, "is not acted on: a service's program is one process for each replica"),
+    Option("replicate_process", False),
     Option("grpc", None, _NO_GRPC),
     Option("tracing", None, _NO_TRACING),
 )

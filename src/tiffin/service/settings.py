@@ -63,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = ""
     port: int | None = None
     program_port: int = 8000
+    replicates_program: bool = False
     cors: CorsSettings | None = None
     trace_id: bool = False
     tls: Tls | None = None

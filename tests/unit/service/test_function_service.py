@@ -71,9 +71,9 @@ def test_an_endpoint_on_a_replicas_own_route_is_refused(route):
         Shadow.check()
 
 
-def test_a_program_of_ones_own_is_refused_by_name():
+def test_a_service_may_be_a_program_without_methods():
     @tiffin.service(cmd=["python", "-m", "http.server"])
     class Program: ...
 
-    with pytest.raises(ServiceError, match="cmd"):
-        Program.check()
+    Program.check()
+    assert Program.has_program
