@@ -12,6 +12,7 @@ import msgspec
 from tiffin.bundle.store import BundleStore
 from tiffin.errors import BundleError, ModelError
 from tiffin.kits.paths import DataDirectory
+from tiffin.signing.kept import Signatures
 from tiffin.store import files
 from tiffin.store.models import ModelStore
 from tiffin.store.shelf import Shelf
@@ -65,7 +66,7 @@ def prune(data: DataDirectory, *, is_dry: bool = False) -> list[Item]:
     """Delete what nothing leads to and nothing needs; what was deleted, or would be.
 
     Bundles without a tag go first; then models without a tag that no bundle needs; locks that were not used for
-    90 days; and what killed writers left.
+    90 days; signatures of what is not there; and what killed writers left.
     """
     bundles, models = BundleStore(data.bundles), ModelStore(data.models)
     found: list[Item] = []
@@ -81,7 +82,9 @@ def prune(data: DataDirectory, *, is_dry: bool = False) -> list[Item]:
         if digest not in gone
         for model in bundles.find(f"sha256:{digest}").manifest.models or ()
     }
-    _untagged(models.shelf, "model", needed, found, is_dry=is_dry)
+    gone_models = _untagged(models.shelf, "model", needed, found, is_dry=is_dry)
+    _unneeded_signatures(bundles.shelf, "bundle", gone, found, is_dry=is_dry)
+    _unneeded_signatures(models.shelf, "model", gone_models, found, is_dry=is_dry)
     for lock in sorted((data.cache / "requirements").glob("*")):
         size = lock.stat().st_size
         if time.time() - lock.stat().st_mtime > _LOCK_SECONDS:
@@ -102,6 +105,19 @@ def _untagged(shelf: Shelf, what: str, needed: set[str], found: list[Item], *, i
             found.append(item)
             gone.add(digest)
     return gone
+
+
+def _unneeded_signatures(shelf: Shelf, what: str, gone: set[str], found: list[Item], *, is_dry: bool) -> None:
+    """Signatures of content that is not there: one that comes back is signed anew, or brings its own along."""
+    kept = Signatures(shelf.root)
+    held = set(shelf.digests()) - gone
+    for digest in kept.digests():
+        if digest in held:
+            continue
+        size = _bytes(kept.root / digest)
+        found.append(Item(what=f"signatures of a {what}", name=f"sha256:{digest}", size=size))
+        if not is_dry:
+            kept.drop(digest)
 
 
 def _bytes(tree: Path) -> int:

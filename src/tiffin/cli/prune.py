@@ -17,12 +17,18 @@ def prune(
     """Delete what no tag leads to, and what interrupted commands left behind.
 
     Bundles without a tag, models without a tag that no bundle needs, and locks of requirements that are older than
-    90 days.
+    90 days, signatures of what was deleted, and layers that no image kept here needs.
     """
     from tiffin.bundle import pruning
+    from tiffin.image.pruning import spare
     from tiffin.kits import paths
 
-    found = pruning.prune(paths.data_directory(), is_dry=dry_run)
+    data = paths.data_directory()
+    found = pruning.prune(data, is_dry=dry_run)
+    for what, path in spare(data.images):
+        found.append(pruning.Item(what=what, name=str(path), size=path.stat().st_size))
+        if not dry_run:
+            path.unlink(missing_ok=True)
     if as_json:
         output.data(found)
         return

@@ -110,7 +110,7 @@ def _archive(path: Path, name: str, workshop: Workshop) -> Descriptor:
     state = path.stat()
     key = workshop.key("archive", [str(path.resolve()), state.st_size, state.st_mtime_ns, name])
     held = workshop.recall(key, Descriptor)
-    if held is not None and all(workshop.layout.has(one) for one in _closure(workshop.layout, held)):
+    if held is not None and all(workshop.layout.touch(one) for one in _closure(workshop.layout, held)):
         return held
     workshop.say(f"reading {path}")
     with saving(workshop.root):

@@ -74,7 +74,7 @@ class Workshop:
         """The layer of these inputs (anything JSON can hold): as it was made before, or from ``make()``."""
         name = self.key("layer", [inputs, self.mtime])
         held = self.recall(name, Layer)
-        if held is not None and self.layout.has(held.descriptor):
+        if held is not None and self.layout.touch(held.descriptor):
             self._tell(title, held.descriptor.size, True)
             return msgspec.structs.replace(held, title=title)
         with saving(self.root), self.layout.writing() as out:
@@ -89,7 +89,7 @@ class Workshop:
     def has(self, inputs: Any) -> bool:
         """Whether the layer of these inputs was made before and is still there."""
         held = self.recall(self.key("layer", [inputs, self.mtime]), Layer)
-        return held is not None and self.layout.has(held.descriptor)
+        return held is not None and self.layout.touch(held.descriptor)
 
     def key(self, kind: str, inputs: Any) -> str:
         """A name for what inputs lead to."""

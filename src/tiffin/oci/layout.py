@@ -75,10 +75,20 @@ class Layout:
             return self.path(descriptor.digest).stat().st_size == descriptor.size
         return False
 
+    def blobs(self) -> list[Path]:
+        """The files of all blobs, by digest."""
+        return sorted((self.root / "blobs" / "sha256").glob("*"))
+
+    def touch(self, descriptor: Descriptor) -> bool:
+        """As ``has``, and the blob counts as used just now: pruning leaves it alone for a while."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path(descriptor.digest))
+        return self.has(descriptor)
+
     def write(self, data: bytes, media_type: str) -> Descriptor:
         """Keep bytes as a blob."""
         found = Descriptor(media_type=media_type, digest=digest_of(data), size=len(data))
-        if not self.has(found):
+        if not self.touch(found):
             with self.writing() as file:
                 file.write(data)
                 file.flush()
@@ -93,7 +103,7 @@ class Layout:
         """Keep a file as a blob; ``move`` takes it away when it lies on the same file system."""
         digest, size = _sha256_of(file)
         found = Descriptor(media_type=media_type, digest=digest, size=size)
-        if self.has(found):
+        if self.touch(found):
             if move:
                 file.unlink()
             return found
@@ -192,7 +202,7 @@ class Layout:
         for one in self.closure(descriptor):
             if progress is not None:
                 progress(one)
-            if other.has(one):
+            if other.touch(one):
                 continue
             self.verify(one)
             other.make()

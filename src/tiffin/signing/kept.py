@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from tiffin.kits.files import write_atomic
@@ -14,6 +15,10 @@ class Signatures:
 
     def __init__(self, store: Path) -> None:
         self.root = store / "signatures"
+
+    def digests(self) -> list[str]:
+        """What there are signatures of, in hexadecimal, sorted."""
+        return sorted(path.name for path in self.root.glob("*") if path.is_dir())
 
     def of(self, digest: str) -> list[Path]:
         """The signature files of a digest, sorted."""
@@ -43,5 +48,4 @@ class Signatures:
 
     def drop(self, digest: str) -> None:
         """Forget the signatures of what is gone."""
-        for path in self.of(digest):
-            path.unlink(missing_ok=True)
+        shutil.rmtree(self.root / digest, ignore_errors=True)
