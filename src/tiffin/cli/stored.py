@@ -46,7 +46,9 @@ def target_of(text: str, directory: Path) -> Target | None:
     base = directory / module.replace(".", "/")
     if "://" in text or not text or (directory / text).exists() or text.startswith((".", "/")):
         return None
-    if (directory / module).exists() or base.is_dir() or base.with_name(f"{base.name}.py").is_file():
+    # A directory alone is no module: iris:v1 is a bundle also where its project lies in iris/.
+    places = (directory / module, base.with_name(f"{base.name}.py"), base / "__init__.py")
+    if any(place.is_file() for place in places):
         return None
     try:
         bundle = bentos.get(text, paths.data_directory())
