@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tiffin.service import exceptions, images, metrics, validators
     from tiffin.service.arguments import use_arguments
     from tiffin.service.context import Context, Cookie, get_current_service, importing, server_context
-    from tiffin.service.definition import Service, service
+    from tiffin.service.decorating import service
+    from tiffin.service.definition import Service
     from tiffin.service.dependency import depends
     from tiffin.service.endpoint import api
     from tiffin.service.hooks import on_deployment, on_shutdown, on_startup

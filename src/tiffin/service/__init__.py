@@ -16,7 +16,7 @@ from typing import Any
 
 _HOMES = {
     "Service": "definition",
-    "service": "definition",
+    "service": "decorating",
     "Endpoint": "endpoint",
     "api": "endpoint",
     "task": "task_endpoint",
@@ -46,7 +46,7 @@ class _CallableModule(ModuleType):
     """Importing a submodule binds ``tiffin.service`` to this package; ``@tiffin.service`` works all the same."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        from tiffin.service.definition import service
+        from tiffin.service.decorating import service
 
         return service(*args, **kwargs)
 

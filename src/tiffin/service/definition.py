@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NoReturn, TypeVar, overload
+from typing import Any, Generic, TypeVar
 
 from tiffin.errors import ServiceError
 from tiffin.service import config as config_module
@@ -15,6 +15,7 @@ from tiffin.service.dependency import AsyncMethods, Dependency, SyncMethods
 from tiffin.service.endpoint import Endpoint
 from tiffin.service.hooks import Moment, hooks_of
 from tiffin.service.mounts import Middleware, Mount, checked, give_self, mounts_of
+from tiffin.service.settings import Settings
 from tiffin.spec.description import EndpointDescription, ServiceDescription
 
 T = TypeVar("T")
@@ -284,6 +285,8 @@ class Service(Generic[T]):
             yield "http.port: is for `tiffin serve`; behind the gateway, `tiffin up --port` says it"
         if settings.host:
             yield "http.host: is for `tiffin serve`; behind the gateway, `tiffin up --host` says it"
+        if settings.backlog != Settings().backlog:
+            yield "backlog: is for `tiffin serve`; behind the gateway, it is the gateway's own"
 
     def environment(self) -> dict[str, str]:
         """The variables its process has: those of ``envs`` that are not for the build alone."""
@@ -313,56 +316,3 @@ class Service(Generic[T]):
     async def get_hosts(self) -> list[str]:
         """The addresses of the service's replicas; empty when it runs in the process that uses it."""
         return [url] if (url := self.url) else []
-
-
-def _refuse(what: str, hint: str) -> NoReturn:
-    raise ServiceError(f"{what} is not part of this version of Tiffin", hint=hint)
-
-
-@overload
-def service(inner: type[T], /) -> Service[T]: ...
-@overload
-def service(
-    *,
-    name: str | None = ...,
-    image: Any = ...,
-    description: str | None = ...,
-    path_prefix: str | None = ...,
-    envs: list[dict[str, str]] | None = ...,
-    labels: dict[str, str] | None = ...,
-    cmd: list[str] | None = ...,
-    **config: Any,
-) -> Callable[[type[T]], Service[T]]: ...
-def service(inner: type[Any] | None = None, /, **options: Any) -> Any:
-    """Make a class a service, with or without options.
-
-    Example::
-
-        @tiffin.service(resources={"cpu": "2"}, traffic={"timeout": 30})
-        class Iris: ...
-
-    Options by name: ``name`` (default: the class's), ``description``, ``path_prefix``, ``envs`` (a list of
-    ``{"name", "value", "stage"}``), ``labels``, ``image``; and ``resources`` (``cpu``, ``memory``, ``gpu``),
-    ``workers`` (a number or ``"cpu_count"``), ``threads`` (for methods that are not async), ``traffic``
-    (``timeout`` in seconds, ``max_concurrency``), ``http``, ``ssl``, ``metrics``, ``logging`` and the rest of
-    ``tiffin.service.options``. ``cmd`` is a program that answers in place of the methods.
-
-    Raises:
-        ServiceError: an unknown option, a wrong value, or a class that is a Service already.
-    """
-    return decorate(inner, options, is_strict=True)
-
-
-def decorate(inner: type[Any] | None, options: dict[str, Any], *, is_strict: bool) -> Any:
-    """What ``service`` does; ``is_strict`` false lets unknown options pass with a warning, as BentoML does."""
-    if inner is None:
-        return lambda cls: decorate(cls, options, is_strict=is_strict) if cls is not None else None
-    if isinstance(inner, Service):
-        raise ServiceError(f"expected a class, found {inner!r}: @service is applied once")
-    if not isinstance(inner, type):
-        raise ServiceError(f"expected a class, found {inner!r}")
-    named = {key: options[key] for key in config_module.NAMED if key in options}
-    config = {key: value for key, value in options.items() if key not in named}
-    if named.pop("service_class", None) not in (None, Service):
-        _refuse("@service(service_class=...)", "write the class's methods")
-    return Service(inner, config=config, is_strict=is_strict, **named)

@@ -5,7 +5,7 @@ import pytest
 
 import tiffin
 from tiffin.errors import ServiceError
-from tiffin.service import definition
+from tiffin.service import decorating
 from tiffin.service.absent import NAMES, Absent
 from tiffin.service.hooks import hooks_of
 
@@ -83,7 +83,7 @@ def test_an_unknown_option_names_the_nearest():
 
 def test_a_class_of_ones_own_for_services_is_refused_by_name():
     with pytest.raises(ServiceError, match="service_class"):
-        definition.decorate(type("X", (), {}), {"service_class": object}, is_strict=False)
+        decorating.decorate(type("X", (), {}), {"service_class": object}, is_strict=False)
 
 
 def test_two_endpoints_cannot_share_a_route():

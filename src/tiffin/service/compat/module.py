@@ -137,7 +137,7 @@ def _instead_of(whole: str) -> str | None:
 
 def _service(inner: type[Any] | None = None, /, **options: Any) -> Any:
     """``bentoml.service``: unknown options are warnings here, as BentoML ignores them."""
-    from tiffin.service.definition import decorate
+    from tiffin.service.decorating import decorate
 
     return decorate(inner, options, is_strict=False)
 
