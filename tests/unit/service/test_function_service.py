@@ -77,3 +77,14 @@ def test_a_service_may_be_a_program_without_methods():
 
     Program.check()
     assert Program.has_program
+
+
+def test_a_backlog_of_ones_own_is_warned_about_behind_the_gateway():
+    @tiffin.service(backlog=16)
+    class Small: ...
+
+    @tiffin.service(backlog=2048)
+    class Usual: ...
+
+    assert any(warning.startswith("backlog: ") for warning in Small.describe("m:Small").warnings)
+    assert not any(warning.startswith("backlog: ") for warning in Usual.describe("m:Usual").warnings)
