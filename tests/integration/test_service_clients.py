@@ -260,6 +260,15 @@ def test_a_file_of_somebody_else_is_not_written_over(url, tmp_path):
     assert path.read_text() == "mine"
 
 
+@pytest.fixture
+def left_in_the_process():
+    """Applications without a lifespan have no end; what they put on the process's metrics page goes here."""
+    yield
+    for gauges in list(service_tasks._registered.values()):
+        gauges.unregister()
+
+
+@pytest.mark.usefixtures("left_in_the_process")
 def test_an_application_can_be_called_in_this_process():
     with tiffin.SyncHTTPClient("http://service", app=Everything.to_asgi()) as client:
         assert client.add(1) == 3

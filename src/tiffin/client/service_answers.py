@@ -53,5 +53,8 @@ def failure(status: int, content: bytes) -> BentoMLException:
         code = HTTPStatus(status)
     except ValueError:
         return InternalServerError(message)
-    kind = BentoMLException.error_mapping.get(code)
-    return BentoMLException(message, error_code=code) if kind is None else kind(message)
+    kind = BentoMLException.error_mapping.get(code, BentoMLException)
+    try:
+        return kind(message, error_code=code)
+    except TypeError:  # An author's own class, which is made of something else.
+        return BentoMLException(message, error_code=code)

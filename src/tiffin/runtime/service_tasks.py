@@ -238,6 +238,9 @@ def _fingerprint(content_type: bytes, body: bytes) -> str:
     return hashlib.sha256(media_type.strip().lower() + b"\0" + body).hexdigest()
 
 
+_registered: dict[tuple[str, ...], _Gauges] = {}
+
+
 class _Gauges:
     """What waits and runs, for the metrics page: of the whole queue, whichever worker is asked."""
 
@@ -246,14 +249,22 @@ class _Gauges:
         self._labels = labels
 
     def register(self) -> None:
+        """In the place of an application of the same deployment that was left without an end (``to_asgi``)."""
         from prometheus_client import REGISTRY
 
+        key = tuple(self._labels.values())
+        if (before := _registered.pop(key, None)) is not None:
+            REGISTRY.unregister(before)
+        _registered[key] = self
         REGISTRY.register(self)
 
     def unregister(self) -> None:
         from prometheus_client import REGISTRY
 
-        REGISTRY.unregister(self)
+        key = tuple(self._labels.values())
+        if _registered.get(key) is self:
+            del _registered[key]
+            REGISTRY.unregister(self)
 
     def describe(self) -> Iterable[Metric]:
         """Nothing, so that registering asks for no values."""
