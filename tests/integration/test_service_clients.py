@@ -17,6 +17,7 @@ from PIL import Image
 
 import tiffin
 from tiffin.exceptions import BentoMLException, InvalidArgument, NotFound, ServiceUnavailable
+from tiffin.runtime import service_tasks
 from tiffin.validators import DType
 
 
