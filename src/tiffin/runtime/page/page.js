@@ -44,12 +44,13 @@ function endpointCard(endpoint, isOpen) {
   }
   const form = make("form", { onsubmit: submit, noValidate: true }, ...fields.map((found) => found.element),
     fields.length ? null : make("p", { className: "hint" }, "takes nothing"), send, answer);
+  const rest = endpoint.about.split("\n").slice(1).join("\n").trim();
   const marks = [endpoint.task && "task", endpoint.stream && "stream", endpoint.batchable && "batchable"].filter(Boolean);
   const card = make("details", { className: "endpoint", open: isOpen, id: endpoint.name },
     make("summary", {}, make("h2", {}, `POST ${endpoint.route}`), ...marks.map((mark) => make("span", { className: "mark" }, mark)),
       make("span", { className: "brief" }, endpoint.about.split("\n")[0])),
     make("div", { className: "inside" },
-      make("div", {}, endpoint.about.includes("\n") ? make("p", { className: "about" }, endpoint.about) : null, form),
+      make("div", {}, rest ? make("p", { className: "about" }, rest) : null, form),
       make("div", {}, snippet.element)));
   snippet.update();
   return card;
