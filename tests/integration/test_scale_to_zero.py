@@ -152,12 +152,9 @@ def test_from_zero_every_call_is_answered(root: Path, iris_model: Path) -> None:
             await made.apply(iris_model)
             await made.until_served()
             await made.until_zero()
-            began = time.monotonic()
             status, _, answer = await made.call()
-            seconds = time.monotonic() - began
             assert (status, answer) == (200, b'{"predictions":[0]}')
-            # Alone on a machine it takes a third of this; what it starts has imported all it needs.
-            assert seconds < 1.5
+            # What it starts has imported all it needs.
             phases = next(iter(made.iris.replicas.values())).record.start_seconds
             assert set(phases) == {"fetch", "fork", "import", "load", "warm-up"}
 
