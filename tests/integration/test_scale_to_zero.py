@@ -5,7 +5,6 @@ import contextlib
 import json
 import shutil
 import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
