@@ -315,6 +315,34 @@ def test_a_replica_that_has_gone_is_passed_over(home: Path) -> None:
     assert found.body.endswith(b"data: end\n\n")
 
 
+def test_a_stream_whose_replica_went_when_it_was_let_go_waits_for_the_next_one(home: Path) -> None:
+    async def run() -> None:
+        async with activator(home) as (made, socket), replica(home, tokens) as endpoint:
+            calls = [asyncio.create_task(call(socket, STREAM, b"x" * 3000)) for _ in range(20)]
+            await until(lambda: made.held(POOL) == 20)
+            made.release(POOL, [endpoint])
+            made.hold(POOL)  # before any of them has gone on
+            await until(lambda: made.held(POOL) == 20)
+            made.release(POOL, [str(home / "gone.sock")])
+            await until(lambda: made.held(POOL) == 0)
+            made.release(POOL, [endpoint])
+            for found in await asyncio.gather(*calls):
+                assert found.status == 200
+                assert found.body.endswith(b"data: 3000\n\ndata: end\n\n")
+
+    asyncio.run(run())
+
+
+def test_a_stream_that_no_replica_takes_is_told_so_in_the_end(home: Path) -> None:
+    async def run() -> None:
+        async with activator(home) as (made, socket):
+            made.release(POOL, [str(home / "gone.sock")])
+            found = await call(socket, STREAM, b"x")
+            assert (found.status, json.loads(found.body)) == (503, {"error": "no replica could be reached"})
+
+    asyncio.run(run())
+
+
 def test_a_body_beyond_the_limit_is_refused_before_anything_else(home: Path) -> None:
     async def run() -> None:
         async with activator(home, most_body_bytes=1000) as (made, socket):

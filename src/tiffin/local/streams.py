@@ -26,6 +26,9 @@ MOST_BODY_BYTES = 67_108_864
 MOST_BYTES_IN_ALL = 268_435_456
 CONNECT_SECONDS = 5.0
 _ERROR_BYTES = 65_536
+_MOST_TURNS = 20
+_TURN_SECONDS = 0.1
+"""Pause before a call that no replica took waits again; a death is noticed well within all turns."""
 SERVER = "tiffin"
 """What answers say of who made them: callers need not know which library in which version it is."""
 _OWN = frozenset(
@@ -77,11 +80,19 @@ class Streams:
             refusal = await self._read(request, body)
             if refusal is not None:
                 return refusal
-            answer = await self._entertained(request, waiting)
-            error = waiting.exception()
-            if error is not None:
-                return await _failed(answer, 503, str(error), headers={"retry-after": "5"})
-            return await _passed(request, bytes(body), endpoints(), answer)
+            answer: web.StreamResponse | None = None
+            for _ in range(_MOST_TURNS):
+                answer = await self._entertained(request, waiting, answer)
+                error = waiting.exception()
+                if error is not None:
+                    return await _failed(answer, 503, str(error), headers={"retry-after": "5"})
+                passed = await _passed(request, bytes(body), endpoints(), answer)
+                if passed is not None:
+                    return passed
+                # Let go, and the replicas have gone meanwhile: it waits again, as calls do that the gateway keeps.
+                await asyncio.sleep(_TURN_SECONDS)
+                waiting = asyncio.ensure_future(wait())
+            return await _failed(answer, 503, "no replica could be reached", headers={"retry-after": "1"})
         finally:
             self._bytes -= len(body)
             waiting.cancel()
@@ -100,16 +111,17 @@ class Streams:
         return None
 
     async def _entertained(
-        self, request: web.BaseRequest, waiting: asyncio.Future[None]
+        self, request: web.BaseRequest, waiting: asyncio.Future[None], answer: web.StreamResponse | None
     ) -> web.StreamResponse | None:
         """Wait, with comments after a while; the answer that was begun, if one had to be."""
         await asyncio.wait((waiting,), timeout=self._patience_seconds)
         if waiting.done():
-            return None
-        answer = web.StreamResponse(
-            headers={"content-type": "text/event-stream", "cache-control": "no-cache", "server": SERVER}
-        )
-        await answer.prepare(request)
+            return answer
+        if answer is None:
+            answer = web.StreamResponse(
+                headers={"content-type": "text/event-stream", "cache-control": "no-cache", "server": SERVER}
+            )
+            await answer.prepare(request)
         while not waiting.done():
             await answer.write(COMMENT)
             await asyncio.wait((waiting,), timeout=self._comment_seconds)
@@ -118,8 +130,8 @@ class Streams:
 
 async def _passed(
     request: web.BaseRequest, body: bytes, endpoints: Sequence[str], answer: web.StreamResponse | None
-) -> web.StreamResponse:
-    """The call as the first replica that takes it answers it."""
+) -> web.StreamResponse | None:
+    """The call as the first replica that takes it answers it; None when none has taken anything of it."""
     headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _OWN]
     for endpoint in endpoints:
         async with _session(endpoint) as session:
@@ -141,7 +153,7 @@ async def _passed(
                 return await _copied(request, response, answer)
             finally:
                 response.close()
-    return await _failed(answer, 503, "no replica could be reached", headers={"retry-after": "1"})
+    return None
 
 
 async def _copied(
