@@ -28,7 +28,7 @@ import tiffin
 @tiffin.service
 class Jobs:
     @tiffin.task
-    def work(self, seconds: float, ctx: tiffin.Context) -> int:
+    def crunch(self, seconds: float, ctx: tiffin.Context) -> int:
         ctx.progress(0.1, str(os.getpid()))
         if ctx.task.attempt == 1:
             ctx.wait_cancelled(seconds)
@@ -81,24 +81,24 @@ def gateway(tmp_path: Path) -> Iterator[str]:
 
 def test_a_task_is_submitted_at_one_address_asked_for_at_another_and_survives_its_replica(gateway: str) -> None:
     client = httpx.Client(base_url=gateway, timeout=10, verify=False)
-    quick = client.post("/work/submit", json={"seconds": 0}).json()["task_id"]
-    own = "/default/jobs/work"
+    quick = client.post("/crunch/submit", json={"seconds": 0}).json()["task_id"]
+    own = "/default/jobs/crunch"
     until(lambda: client.get(f"{own}/status", params={"task_id": quick}).json()["status"] == "completed")
-    assert client.get("/work/get", params={"task_id": quick}).text == "1"
+    assert client.get("/crunch/get", params={"task_id": quick}).text == "1"
 
     long = client.post(f"{own}/submit", json={"seconds": 60}).json()["task_id"]
 
     def status() -> dict[str, Any]:
-        return client.get("/work/status", params={"task_id": long}).json()
+        return client.get("/crunch/status", params={"task_id": long}).json()
 
     replica = int(until(lambda: status().get("message")))
     psutil.Process(replica).kill()
     # Until the replica is replaced, the gateway says that there is none.
     until(lambda: status().get("status") == "completed")
-    assert client.get("/work/get", params={"task_id": long}).text == "2"
+    assert client.get("/crunch/get", params={"task_id": long}).text == "2"
 
-    waiting = client.post("/work/submit", json={"seconds": 60}).json()["task_id"]
+    waiting = client.post("/crunch/submit", json={"seconds": 60}).json()["task_id"]
     answer = client.put(f"{own}/cancel", params={"task_id": waiting})
     assert answer.status_code in (200, 202)
-    until(lambda: client.get("/work/status", params={"task_id": waiting}).json()["status"] == "canceled")
+    until(lambda: client.get("/crunch/status", params={"task_id": waiting}).json()["status"] == "canceled")
     client.close()

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -54,7 +55,7 @@ def library() -> Any:
     return httpx
 
 
-class ServiceClient:
+class ServiceClient(ABC):
     """Endpoints of one service as methods; the subclasses send."""
 
     def __init__(
@@ -103,11 +104,13 @@ class ServiceClient:
             options["transport"] = self._application(self.app)
         return options
 
+    @abstractmethod
     def _unix(self, path: str) -> Any:
-        raise NotImplementedError
+        """A transport of httpx over a Unix socket."""
 
+    @abstractmethod
     def _application(self, app: Any) -> Any:
-        raise NotImplementedError
+        """A transport of httpx into an ASGI application."""
 
     @property
     def _ready_seconds(self) -> float:

@@ -22,12 +22,13 @@ from typing import Any
 import msgspec
 
 from tiffin.errors import AuthorError, RegistryError
-from tiffin.oci.reference import HUB
+from tiffin.oci.reference import HUB, HUB_NAMES
 
 log = logging.getLogger(__name__)
 
 _HELPER_SECONDS = 30.0
-_HUB_KEYS = ("https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io")
+_HUB_KEYS = (f"https://index.{HUB}/v1/", *HUB_NAMES)
+"""How files of credentials name the hub: Docker's by the address of its first index."""
 
 
 class Credentials(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,8 @@ import msgspec
 from tiffin.errors import AuthorError
 
 HUB = "docker.io"
-_HUB_NAMES = ("docker.io", "index.docker.io", "registry-1.docker.io")
+HUB_HOST = f"registry-1.{HUB}"
+HUB_NAMES = (f"index.{HUB}", HUB, HUB_HOST)
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -38,7 +39,7 @@ class Reference(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def host(self) -> str:
         """Where it is reached: as ``registry``, but for Docker Hub, which answers elsewhere."""
-        return "registry-1.docker.io" if self.registry == HUB else self.registry
+        return HUB_HOST if self.registry == HUB else self.registry
 
     @property
     def is_loopback(self) -> bool:
@@ -73,7 +74,7 @@ def parse(text: str) -> Reference:
     path, _, tag = path.partition(":")
     if ":" in rest[rest.rfind("/") + 1 :] and not _TAG.fullmatch(tag):
         raise _wrong(text, f"a tag is up to 128 letters, digits, dots, dashes and underscores, found {tag!r}")
-    if host in _HUB_NAMES:
+    if host in HUB_NAMES:
         host, path = HUB, path if "/" in path else f"library/{path}"
     if not _REPOSITORY.fullmatch(path):
         why = "a repository is in lower case" if path != path.lower() else f"{path!r} is no repository"

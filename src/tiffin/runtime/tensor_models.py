@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -51,14 +52,14 @@ Models = Mapping[str, TensorModel]
 """By every name they are asked for by."""
 
 
-class OneAnswer:
+class OneAnswer(ABC):
     """A model that gives one answer to a call; it can be asked for a stream of one."""
 
     streams = False
 
+    @abstractmethod
     async def infer(self, call: TensorCall, headers: Headers) -> NamedArrays:
         """The answer."""
-        raise NotImplementedError
 
     async def stream(self, call: TensorCall, headers: Headers) -> AsyncGenerator[NamedArrays, None]:
         """The answer, alone."""

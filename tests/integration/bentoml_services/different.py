@@ -47,7 +47,7 @@ REASONS: dict[tuple[str, str], str] = {
     ): _TEXT,
     ("plain", "a range of a file"): _RANGE,
     ("plain", "a range outside"): _RANGE,
-    ("plain", '/work/submit b\'{"n": "x"}\''): _TASK,
+    ("plain", '/crunch/submit b\'{"n": "x"}\''): _TASK,
     ("plain", "submit broken JSON"): _TASK,
     ("around", "/v1/inner_error b'{}'"): "an error of a dependency is not wrapped a second time",
     ("around", "GET /livez"): _HEALTH,

@@ -325,7 +325,7 @@ class Plain:
         return [word.upper() for word in words]
 
     @bentoml.task
-    def work(self, n: int) -> int:
+    def crunch(self, n: int) -> int:
         return n * 2
 
     @bentoml.task

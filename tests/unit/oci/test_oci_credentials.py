@@ -5,6 +5,7 @@ import pytest
 
 from tiffin.errors import AuthorError, RegistryError
 from tiffin.oci import credentials
+from tiffin.oci.reference import HUB
 
 
 def basic(text: str) -> str:
@@ -48,7 +49,7 @@ def test_half_of_the_variables_is_an_error(env):
         ("ghcr.io", "https://ghcr.io"),
         ("ghcr.io", "ghcr.io/team"),
         ("ghcr.io", "ghcr.io/team/iris"),
-        ("docker.io", "https://index.docker.io/v1/"),
+        (HUB, f"https://index.{HUB}/v1/"),
     ],
 )
 def test_entries_are_found_however_the_registry_is_spelt(tmp_path, registry, key):

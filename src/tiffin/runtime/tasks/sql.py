@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -39,12 +40,12 @@ _SWAP = """UPDATE tiffin_tasks SET state = ?, version = ?, due = ?, due_at = ?, 
     {reply} WHERE id = ? AND version = ?"""
 
 
-class SqlStore:
+class SqlStore(ABC):
     """The contract of ``store.TaskStore`` over ``_run``, which the two stores provide."""
 
+    @abstractmethod
     def _run(self, statement: str, values: Sequence[Any] = ()) -> tuple[list[tuple[Any, ...]], int]:
         """Rows, and how many were changed; ``?`` stands for a value."""
-        raise NotImplementedError
 
     def add(self, task: Task, request: bytes, *, limit: int) -> Task:
         if task.key:
