@@ -64,7 +64,7 @@ def postgres_url() -> Iterator[str]:
         pytest.skip("there is no Postgres server; apt-get install postgresql")
     # It refuses to run as root, and another user cannot enter pytest's directories.
     user = "nobody" if os.getuid() == 0 else None
-    place = Path(tempfile.mkdtemp(prefix="tiffin-postgres-"))
+    place = Path(tempfile.mkdtemp(prefix="tiffin-postgres-", dir=os.environ.get("TMPDIR", "/tmp")))
     if user is not None:
         shutil.chown(place, user)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "user": user, "cwd": place}
