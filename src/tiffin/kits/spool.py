@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 import struct
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
+
+from tiffin.kits.locks import is_held
 
 SUFFIX = ".spool"
 _FRAME = struct.Struct("<II")
@@ -80,13 +81,6 @@ def read(path: Path, offset: int, *, most_bytes: int = 8_388_608) -> tuple[list[
 def is_finished(path: Path) -> bool:
     """Whether its writer has closed it or is dead."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return not is_held(path)
     except OSError:
         return True
-    try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
-    return True

@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from tiffin.errors import AuthorError, DiskFull, StorageError
 from tiffin.kits.files import write_atomic
+from tiffin.kits.locks import is_held
 from tiffin.kits.paths import make_directory
 from tiffin.store import reference
 from tiffin.store.reference import LATEST, Reference
@@ -283,13 +284,6 @@ def _is_left(path: Path) -> bool:
     try:
         if time.time() - path.stat().st_mtime < _GRACE_SECONDS and not any(path.iterdir()):
             return False
-        lock = os.open(path, os.O_RDONLY)
+        return not is_held(path)
     except OSError:
         return False
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(lock)
-    return True
