@@ -15,7 +15,8 @@ import msgspec
 
 from tiffin.protocol.head import Head
 from tiffin.protocol.reply import Reply
-from tiffin.runtime.wire import Connection, Request
+from tiffin.runtime.request import Request
+from tiffin.runtime.wire import Connection
 from tiffin.spec.recording import REPLAYED, SECONDS
 
 if TYPE_CHECKING:
