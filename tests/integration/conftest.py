@@ -4,10 +4,12 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,3 +122,11 @@ def iris_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features, classes = load_iris(return_X_y=True)
     joblib.dump(LogisticRegression(max_iter=1000).fit(features, classes), path)
     return path
+
+
+@pytest.fixture
+def root() -> Iterator[Path]:
+    """A directory with a short name: sockets need one."""
+    path = Path(tempfile.mkdtemp(prefix="tf-"))
+    yield path
+    shutil.rmtree(path)

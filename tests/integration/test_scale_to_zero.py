@@ -4,10 +4,9 @@ import asyncio
 import contextlib
 import json
 import shutil
-import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -134,14 +133,6 @@ async def stage(root: Path) -> AsyncIterator[Stage]:
     finally:
         await made.controller.stop()
         made.home.release()
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    """A directory with a short name: sockets need one."""
-    path = Path(tempfile.mkdtemp(prefix="tf-"))
-    yield path
-    shutil.rmtree(path)
 
 
 def test_from_zero_every_call_is_answered(root: Path, iris_model: Path) -> None:

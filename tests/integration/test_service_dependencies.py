@@ -4,11 +4,9 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
-import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -229,14 +227,6 @@ async def stage(root: Path) -> AsyncIterator[Stage]:
     finally:
         await made.controller.stop()
         made.home.release()
-
-
-@pytest.fixture
-def root() -> Iterator[Path]:
-    """A directory with a short name: sockets need one."""
-    path = Path(tempfile.mkdtemp(prefix="tf-"))
-    yield path
-    shutil.rmtree(path)
 
 
 def test_one_word_changes_where_services_run_and_nothing_they_answer(root: Path) -> None:
