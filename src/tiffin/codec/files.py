@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from tiffin.codec import fetching
+from tiffin.errors import DecodeError
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
@@ -122,6 +123,27 @@ class FileSchema:
         return _file_schema(self.describe(), handler)
 
 
+_FOREIGN = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "WMF"})
+"""What PIL hands to programs and handlers of others; a caller's PostScript must not be run by Ghostscript."""
+
+
+class BrokenImage(DecodeError, OSError):
+    """An image whose header is sound and whose pixels are not; an OSError too, as PIL's own is."""
+
+
+def _guard(image: Any) -> None:
+    """Make the pixels' first reading, which is in the method, tell the caller of a broken file."""
+
+    def load() -> Any:
+        del image.load  # the class's own again: a cycle would keep the pixels until the collector runs
+        try:
+            return image.load()
+        except Exception as error:  # PIL's decoders let struct.error, SyntaxError and others out
+            raise BrokenImage("expected an image, found bytes that break off or cannot be read") from error
+
+    image.load = load
+
+
 class PILImageEncoder:
     """A picture that reaches the method as a ``PIL.Image.Image``."""
 
@@ -143,9 +165,13 @@ class PILImageEncoder:
             else None
         )
         try:
-            return Image.open(io.BytesIO(value.data), formats=formats)
+            image = Image.open(io.BytesIO(value.data), formats=formats)
         except Exception as error:  # PIL's decoders let struct.error, SyntaxError and others out of broken files
             raise ValueError("expected an image, found bytes that cannot be read as one") from error
+        if image.format in _FOREIGN:
+            raise ValueError(f"expected an image of pixels, found {image.format}, which is not taken")
+        _guard(image)
+        return image
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         """Validation by ``decode``, serialisation to the image's own format."""

@@ -21,8 +21,10 @@ def parse_urlencoded(body: bytes) -> Fields:
     fields: Fields = {}
     try:
         pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, max_num_fields=MAX_PARTS, errors="strict")
-    except ValueError as error:
-        raise DecodeError(f"expected a URL-encoded form in UTF-8 of at most {MAX_PARTS} fields: {error}") from None
+    except UnicodeDecodeError:
+        raise DecodeError("expected a URL-encoded form in UTF-8, found other bytes") from None
+    except ValueError:
+        raise DecodeError(f"expected a URL-encoded form of at most {MAX_PARTS} fields, found more") from None
     for name, value in pairs:
         fields.setdefault(name, []).append(value)
     return fields

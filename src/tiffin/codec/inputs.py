@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tiffin.codec.annotations import adapt, is_file, is_list
 from tiffin.codec.files import Scratch, Upload
 from tiffin.codec.forms import Fields
 from tiffin.codec.io_model import described
+from tiffin.codec.jsontext import loads
 from tiffin.codec.tensors import TensorSchema
 from tiffin.errors import DecodeError
 
@@ -112,7 +112,7 @@ class Input:
         if wanted is bytes and isinstance(last, Upload):
             return raw
         try:
-            value = json.loads(raw)
+            value = loads(raw)
         except (ValueError, RecursionError):  # JSON where it can be read as that, else the text itself
             return raw
         return raw if wanted is str and not isinstance(value, str) else value
@@ -137,9 +137,10 @@ class Input:
             if value is not MISSING:
                 return Arguments((value,), {})
         try:
-            value = json.loads(body or b"{}")
+            value = loads(body or b"{}")
         except (ValueError, RecursionError) as error:
-            raise self._invalid_json(str(error)) from None
+            is_text = not isinstance(error, UnicodeDecodeError)
+            raise self._invalid_json(str(error) if is_text else "it is not UTF-8") from None
         return self._validated_root(value, scratch)
 
     def _invalid_json(self, reason: str) -> ValidationError:

@@ -28,6 +28,23 @@ def is_nested_deeper(body: bytes, limit: int) -> bool:
     return bool(brackets)
 
 
+def loads(text: str | bytes) -> Any:
+    """What ``json.loads`` reads, with integers of any size and NaN.
+
+    Raises:
+        ValueError: it is no JSON, or has half of a surrogate pair, which no UTF-8 can be written of.
+        RecursionError: it nests too deep.
+    """
+    value = json.loads(text)
+    escape: Any = b"\\ud" if isinstance(text, bytes) else "\\ud"
+    if escape in text.lower():
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("expected text, found half of a surrogate pair in it") from None
+    return value
+
+
 def dumps(value: Any) -> str:
     """``json.dumps`` of plain values, with null for NaN and the infinities, which JSON does not have.
 

@@ -71,7 +71,8 @@ class Output:
             PredictError: it is not what the annotation says, or has no form as bytes.
         """
         kind = type(value)
-        if self._is_array and kind.__module__ == "numpy" and kind.__name__ == "ndarray":
+        is_array = self._is_array and kind.__module__ == "numpy" and kind.__name__ == "ndarray"
+        if is_array and value.dtype.kind not in "mM":  # times are pydantic's to write
             return Encoded(self.content_type, dumps_array(value))
         if kind is self.annotation and kind in _EXACT:
             return Encoded(self.content_type, dumps(without_nan(value)).encode())

@@ -47,6 +47,8 @@ class TensorSchema:
             value = value.detach().cpu().numpy()
         elif self.format == "tf-tensor":
             value = value.numpy()
+        elif value.dtype.kind == "M":
+            value = value.astype("datetime64[us]")  # finer ones come from tolist() as integers
         return value.tolist()
 
     def describe(self) -> dict[str, Any]:
@@ -97,8 +99,8 @@ def _numpy(schema: TensorSchema, value: Any) -> Any:
 
     if isinstance(value, numpy.ndarray):
         return value
-    if value is None or isinstance(value, str):
-        found = "null" if value is None else "a text"
+    if value is None or isinstance(value, (str, bytes)):  # bytes: a file among the parts of a form
+        found = "null" if value is None else "a text" if isinstance(value, str) else "a file"
         raise ValueError(f"expected a number or nested lists of numbers, found {found}")
     if schema.dtype is None:
         array = numpy.array(value)

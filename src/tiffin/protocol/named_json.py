@@ -43,6 +43,9 @@ if TYPE_CHECKING:
     from tiffin.codec.inputs import Arguments
 
 PICKLE = b"application/vnd.bentoml+pickle"
+MAX_DETAILS = 100
+"""Most mistakes of one input that are told one by one."""
+
 UNEXPECTED = "An unexpected error has occurred, please check the server log."
 
 
@@ -220,7 +223,8 @@ def _author_chose(status: int, message: str) -> Reply:
 
 
 def _not_valid(error: Any) -> Reply:
-    detail = error.errors(include_context=False, include_input=False)
+    # A thousand wrong numbers are told by their count: the answer must not outgrow the question.
+    detail = error.errors(include_context=False, include_input=False)[:MAX_DETAILS]
     return _reply(400, {"error": f"{error.error_count()} validation error for {error.title}", "detail": detail})
 
 

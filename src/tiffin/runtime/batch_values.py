@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-from tiffin.errors import PredictError, TooLarge
+from tiffin.errors import CallError, PredictError, TooLarge
 
 Cost = Callable[[Any], float]
 
@@ -34,6 +34,21 @@ def length(value: Any, dimension: int) -> int:
         raise PredictError(
             f"expected a batch (a list, an array or a dataframe), found {type(value).__name__}"
         ) from None
+
+
+def asked(value: Any, dimension: int) -> int:
+    """As ``length``, of what a caller sent.
+
+    Raises:
+        CallError: an array without the dimension that batches grow in, or a value that is no batch at all.
+    """
+    try:
+        return length(value, dimension)
+    except PredictError:
+        rank = getattr(value, "ndim", None)
+        found = type(value).__name__ if rank is None else f"an array of {rank}"
+        needed = "a list of items" if rank is None else f"an array of at least {dimension + 1} dimensions"
+        raise CallError(f"expected {needed}, found {found}") from None
 
 
 def join(values: Sequence[Any], dimension: int) -> Any:

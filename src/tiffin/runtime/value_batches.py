@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from tiffin.errors import NotReady, PredictError
-from tiffin.runtime.batch_values import Cost, costs, cut, group_of, join, length, parts
+from tiffin.runtime.batch_values import Cost, asked, costs, cut, group_of, join, length, parts
 from tiffin.runtime.batcher import Batcher
 from tiffin.runtime.metrics import Metrics
 
@@ -85,6 +85,7 @@ class ValueBatches:
         Raises:
             PredictError: the method gave another number of items than it got.
             NotReady: the call waited longer than ``max_wait_seconds``.
+            CallError: the value has no items to count.
         """
         count, weights = self._measure(value)
         if self._fits(count, weights):
@@ -107,7 +108,7 @@ class ValueBatches:
         return self._add(value, ask, count, _weight(value, weights), done)
 
     def _measure(self, value: Any) -> tuple[int, list[float] | None]:
-        count = length(value, self._in)
+        count = asked(value, self._in)
         return count, None if self._cost is None else costs(value, self._in, self._cost, self._max_cost)
 
     def _fits(self, count: int, weights: list[float] | None) -> bool:

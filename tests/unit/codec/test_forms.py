@@ -77,3 +77,10 @@ def test_urlencoded_fields_keep_blanks_and_repeats():
 def test_urlencoded_that_is_no_text_or_too_long_is_refused(body):
     with pytest.raises(DecodeError):
         parse_urlencoded(body)
+
+
+def test_a_urlencoded_form_of_other_bytes_is_refused_in_words_for_callers():
+    with pytest.raises(DecodeError, match=r"^expected a URL-encoded form in UTF-8, found other bytes$"):
+        parse_urlencoded(b"x=%ff%fe")
+    with pytest.raises(DecodeError, match="at most 1000 fields, found more"):
+        parse_urlencoded(b"x=1&" * (MAX_PARTS + 1))

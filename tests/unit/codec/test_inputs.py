@@ -437,3 +437,43 @@ def test_a_type_statement_stands_for_what_it_names():
     kwargs = take({"x": [1], "j": [[1]]}, Parameter("x", names["Batch"]), Parameter("j", names["Json"])).kwargs
     assert kwargs["x"].dtype == np.float32
     assert kwargs["j"] == [[1]]
+
+
+def test_half_a_surrogate_pair_is_no_text_of_a_form():
+    text = form({"x": ['"\\ud800"']}, Parameter("x", str)).kwargs["x"]
+    assert text == '"\\ud800"'  # what was sent, and not what cannot be written again
+    assert form({"x": ['"\\ud83d\\ude00"']}, Parameter("x", str)).kwargs["x"] == "\U0001f600"
+
+
+def test_half_a_surrogate_pair_is_no_root_value():
+    with pytest.raises(ValidationError, match="half of a surrogate pair"):
+        Input([Parameter("x", list[str], kind="root")]).from_json(b'["\\ud800"]', Scratch())
+    with pytest.raises(ValidationError, match="Invalid JSON: it is not UTF-8"):
+        Input([Parameter("x", list[str], kind="root")]).from_json(b'["\xe9"]', Scratch())
+
+
+def test_a_file_is_no_array():
+    with pytest.raises(ValidationError, match="found a file"):
+        form({"x": [Upload(b"\xff\x00", "x.png", "image/png")]}, Parameter("x", np.ndarray))
+
+
+def test_a_picture_that_breaks_off_is_the_callers_mistake_when_its_pixels_are_read():
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 64), 90).save(buffer, "PNG")
+    broken = Upload(buffer.getvalue()[:-600], "x.png", "image/png")
+    picture = form({"im": [broken]}, Parameter("im", Image.Image)).kwargs["im"]
+    with pytest.raises(DecodeError, match="break off") as caught:
+        picture.convert("RGB")
+    assert isinstance(caught.value, OSError)  # methods that catch PIL's own error still do
+
+
+def test_postscript_is_no_picture():
+    from PIL import Image
+
+    script = Upload(b"%!PS-Adobe\n%%BoundingBox: 0 0 1 1\n", "x.eps", "application/octet-stream")
+    with pytest.raises(ValidationError, match="EPS, which is not taken"):
+        form({"im": [script]}, Parameter("im", Image.Image))

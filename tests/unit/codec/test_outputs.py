@@ -187,3 +187,15 @@ def test_several_pictures_are_parts():
     assert Output(list[Image.Image]).encode([]).body.endswith(b"--\r\n")
     with pytest.raises(PredictError, match="list of files"):
         Output(list[Image.Image]).encode([3])
+
+
+@pytest.mark.parametrize(
+    ("array", "body"),
+    [
+        (np.array(["2020-01-01", "NaT"], "datetime64[D]"), ["2020-01-01T00:00:00", None]),
+        (np.array(["2020-01-01"], "datetime64[ns]"), ["2020-01-01T00:00:00"]),
+        (np.array([90], "timedelta64[s]"), ["PT1M30S"]),
+    ],
+)
+def test_an_array_of_times_leaves_as_texts(array, body):
+    assert json.loads(Output(np.ndarray).encode(array).body) == body

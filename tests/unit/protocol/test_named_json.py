@@ -302,3 +302,11 @@ def test_a_file_is_answered_in_part(tmp_path, headers, status, body, place):
 def test_only_files_are_answered_in_part():
     reply = named_json.encode(Methods.add, 12345)
     assert named_json.in_part(reply, Head("POST", "/add", b"", {b"range": b"bytes=0-1"}, 0, True)) is reply
+
+
+def test_an_input_with_a_thousand_mistakes_is_not_answered_with_them_all():
+    reply = answer("names", json.dumps([1] * 1000).encode())
+    told = json.loads(reply.body)
+    assert reply.status == 400
+    assert told["error"] == "1000 validation error for listIODescriptor"
+    assert len(told["detail"]) == 100

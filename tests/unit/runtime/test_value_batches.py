@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tiffin.errors import NotReady, PredictError, TooLarge
-from tiffin.runtime.batch_values import costs, cut, group_of, join, length, parts
+from tiffin.errors import CallError, NotReady, PredictError, TooLarge
+from tiffin.runtime.batch_values import asked, costs, cut, group_of, join, length, parts
 from tiffin.runtime.value_batches import ValueBatches
 
 
@@ -200,3 +200,11 @@ def test_a_call_is_refused_in_time_also_while_the_method_is_busy():
         return await first, await batches.submit([3], ask)
 
     assert asyncio.run(main()) == ([1], [3])
+
+
+def test_a_value_without_items_is_the_callers_mistake():
+    with pytest.raises(CallError, match="an array of at least 1 dimensions, found an array of 0"):
+        asked(np.array(5), 0)
+    with pytest.raises(CallError, match="a list of items, found int"):
+        asked(5, 0)
+    assert asked([1, 2], 0) == 2
