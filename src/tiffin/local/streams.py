@@ -111,7 +111,7 @@ class Streams:
         return None
 
     async def _entertained(
-        self, request: web.BaseRequest, waiting: asyncio.Future[None], answer: web.StreamResponse | None
+        self, request: web.BaseRequest, waiting: asyncio.Future[None], answer: web.StreamResponse | None = None
     ) -> web.StreamResponse | None:
         """Wait, with comments after a while; the answer that was begun, if one had to be."""
         await asyncio.wait((waiting,), timeout=self._patience_seconds)
