@@ -22,13 +22,12 @@ import msgspec
 from tiffin.local.defects import fault, is_unexpected
 from tiffin.local.faults import FAILURES
 from tiffin.local.observing import Observing
+from tiffin.local.pools import Pools
 from tiffin.local.refusals import Refusal
 from tiffin.local.replica import Replica
 from tiffin.local.routing import routed
-from tiffin.local.scaling import most_held
-from tiffin.local.seams import Activator
 from tiffin.local.store import ReplicaRecord
-from tiffin.local.surroundings import Live, Place
+from tiffin.local.surroundings import Live, Place, Surroundings
 from tiffin.plan import changes
 from tiffin.plan.revision import Revision, digest, unscaled
 from tiffin.plan.share import Aim, Spread, Standing, aim, spread
@@ -44,6 +43,10 @@ HOLD_SECONDS = 0.05
 
 class Deploying(Observing):
     """One deployment. ``wake`` when anything changed; ``status`` is what it is like now."""
+
+    def __init__(self, key: str, around: Surroundings) -> None:
+        super().__init__(key, around)
+        self._pools = Pools(around.activator, ready=self._ready_at, component_now=self.component_now)
 
     # -- from outside --------------------------------------------------------------------------------------
 
@@ -175,7 +178,7 @@ class Deploying(Observing):
         elif replica.has_failed and replica.problem is not None:
             self.tell(replica.problem.reason, f"{replica.name}: {replica.problem.message}", is_bad=True)
             if replica.failure is not None:
-                self._refuse(replica.place, replica.problem)
+                self._pools.refuse(self.live.get(replica.place[0]), replica.place, replica.problem)
         elif replica.phase == "Draining":
             self.tell("ReplicaDraining", f"{replica.name} finishes its calls and ends")
         self.wake()
@@ -429,61 +432,19 @@ class Deploying(Observing):
         return max(least, min(decided, most) if most else decided)
 
     def _hold(self) -> bool:
-        """Places that come to nothing are held before their replicas go; whether there are new ones."""
-        activator = self._around.activator
-        if activator is None:
-            return False
-        is_new = False
-        for number, live in self.live.items():
-            if not any(number in found.wanted for found in self.aims.values()):
-                continue
-            for component in live.revision.components:
-                name = component.name
-                if live.wanted.get(name) == 0 and name not in live.held:
-                    activator.hold(
-                        live.revision.pool(name), most=most_held(self.component_now(live.revision, component))
-                    )
-                    live.held.add(name)
-                    is_new = True
-        return is_new
+        wanted = {number for found in self.aims.values() for number in found.wanted}
+        return self._pools.hold([live for number, live in self.live.items() if number in wanted])
 
     async def _release(self, deployment: Deployment) -> None:
         """Calls that were held go on: the gateway knows the replicas, then that nothing is held, then they go."""
-        activator = self._around.activator
-        if activator is None:
-            return
-        freed: list[tuple[str, tuple[str, ...]]] = []
-        for live in self.live.values():
-            for name in list(live.held):
-                ready = [one.endpoint for one in self._own((live.revision.number, name)) if one.is_ready]
-                if ready and live.wanted.get(name, 0) > 0:
-                    live.held.discard(name)
-                    freed.append((live.revision.pool(name), tuple(ready)))
+        freed = self._pools.free(self.live.values())
         if freed:
             self._make_part(deployment)
             await self._around.routing.publish()
-        for pool, endpoints in freed:
-            activator.release(pool, endpoints)
-        # What finds a pool empty, since its replicas died, waits for the next one.
-        for live in self.live.values():
-            for component in live.revision.components:
-                if component.name not in live.held:
-                    own = self._own((live.revision.number, component.name))
-                    if ready := [one.endpoint for one in own if one.is_ready]:
-                        activator.release(live.revision.pool(component.name), ready)
-                    else:
-                        self._hold_calls(activator, live, component)
+        self._pools.release(freed, self.live.values())
 
-    def _hold_calls(self, activator: Activator, live: Live, component: Component) -> None:
-        now = self.component_now(live.revision, component)
-        activator.hold(live.revision.pool(component.name), most=most_held(now))
-
-    def _refuse(self, place: Place, problem: Problem) -> None:
-        """Whoever waits for a replica that cannot be there is told why, unless there is another one."""
-        activator, live = self._around.activator, self.live.get(place[0])
-        if activator is None or live is None or any(one.is_ready for one in self._own(place)):
-            return
-        activator.refuse(live.revision.pool(place[1]), f"{problem.reason}: {problem.message}")
+    def _ready_at(self, place: Place) -> list[str]:
+        return [one.endpoint for one in self._own(place) if one.is_ready]
 
     def _make_part(self, deployment: Deployment) -> None:
         endpoints: dict[Place, list[str]] = {}
@@ -526,7 +487,7 @@ class Deploying(Observing):
         problem = self._around.room_for(live.revision, component)
         if problem is not None:
             self.pending[place] = problem
-            self._refuse(place, problem)
+            self._pools.refuse(self.live.get(place[0]), place, problem)
             if before.get(place) != problem:
                 self.tell(problem.reason, f"{live.revision.name}: {problem.message}", is_bad=True)
             return
@@ -573,8 +534,7 @@ class Deploying(Observing):
         for component in live.revision.components:
             pool = live.revision.pool(component.name)
             self._around.decider.forget(pool)
-            if self._around.activator is not None:
-                self._around.activator.forget(pool)
+        self._pools.forget(live)
 
     async def _cancel(self) -> None:
         tasks = [self._task, *(live.task for live in self.live.values())]
