@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tiffin.bundle.manifest import MANIFEST, SBOM, SOURCE, Kind, Manifest
 from tiffin.dialects import bentoml
 from tiffin.dialects.bentoml import BuildConfig
 from tiffin.errors import BundleError, SpecError
+from tiffin.kits import paths
 from tiffin.kits.names import snake_case
 from tiffin.spec import SpecWarning
 from tiffin.spec.target import class_target, module_target
@@ -137,9 +139,17 @@ def _read_config(path: Path) -> BuildConfig | None:
     return bentoml.parse(text, str(path))
 
 
+def _own_data(root: Path) -> list[str]:
+    """A pattern for Tiffin's data directory where that lies in the directory: a store is no source."""
+    data = paths.data_directory().root.resolve()
+    if data == root or not data.is_relative_to(root):
+        return []
+    return [re.sub(r"([*?\[\]!# \\])", r"\\\1", f"/{data.relative_to(root).as_posix()}/")]
+
+
 def _files(root: Path, config: BuildConfig | None, most_bytes: int) -> tuple[tuple[File, ...], dict[str, Path]]:
     include, exclude = (config.include, config.exclude) if config else ((), ())
-    found = selection.select(root, include, exclude, most_bytes=most_bytes)
+    found = selection.select(root, include, (*exclude, *_own_data(root)), most_bytes=most_bytes)
     if not (config and config.python.is_src_layout):
         return found, {file.path: root / file.path for file in found}
     # BentoML's src layout: what lies in src/ is imported as if it lay at the top.

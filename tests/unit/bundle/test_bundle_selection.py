@@ -1,9 +1,11 @@
 """Which files go into a bundle."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from tiffin.bundle import BundleStore
 from tiffin.bundle.selection import select
 from tiffin.errors import BundleError
 
@@ -103,3 +105,16 @@ def test_a_link_that_climbs_behind_another_link_is_refused(tmp_path):
     with pytest.raises(BundleError, match="expected a link to something in the bundle") as caught:
         select(tmp_path)
     assert caught.value.at == "a/b/link"
+
+
+@pytest.mark.parametrize("name", ["home", ".tiffin", "odd [home] #1!"])
+def test_a_store_inside_of_the_sources_is_no_source(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "Iris.py").write_text("class Iris:\n    def predict(self, X, names):\n        return X\n")
+    store = tmp_path / name / "bundles"
+    monkeypatch.setenv("TIFFIN_HOME", str(store.parent))
+    first = BundleStore(store).build(tmp_path)
+    second = BundleStore(store).build(tmp_path)
+    assert first.digest == second.digest
+    assert [file.path for file in second.manifest.files] == ["Iris.py"]
