@@ -48,6 +48,10 @@ class Iris:
         raise InvalidArgument("not today")
 
     @bentoml.api
+    def broken(self) -> str:
+        raise RuntimeError("not for callers")
+
+    @bentoml.api
     async def count(self, n: int) -> AsyncGenerator[str, None]:
         for i in range(n):
             yield f"{i};"
@@ -115,6 +119,17 @@ def test_a_service_answers_over_http(replica, tmp_path):
     assert client.get("/schema.json").json()["name"] == "Iris"
     reply = client.post("/count", json={"n": 3})
     assert (reply.text, reply.headers["content-type"]) == ("0;1;2;", "text/event-stream; charset=utf-8")
+
+
+def test_a_failure_shows_the_authors_frames_in_the_log_and_nothing_to_callers(replica, tmp_path):
+    client, _ = replica
+    reply = client.post("/broken")
+    assert (reply.status_code, "not for callers" in reply.text) == (500, False)
+    log = (tmp_path / "log").read_text()
+    assert "RuntimeError: not for callers" in log
+    frames = [line for line in log.splitlines() if line.startswith("  File ")]
+    assert frames
+    assert all(str(tmp_path) in line for line in frames), frames
 
 
 def test_a_stream_ends_when_its_caller_leaves(replica, tmp_path):

@@ -18,6 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tiffin.codec.inputs import Arguments
@@ -164,14 +165,16 @@ class ServiceApplication:
             raise self._raised(what, error) from error
 
     def _raised(self, what: str, error: Exception) -> ServiceError:
-        directory = Path(self._spec.path)
         failure = ServiceError(
             f"{what} raised {type(error).__name__}: {error}", hint="the traceback is in the log"
         )
-        log.error(
-            "%s raised", what, exc_info=(type(error), error, loading.users_frames(error.__traceback__, directory))
-        )
+        log.error("%s raised", what, exc_info=self.users_part(error))
         return failure
+
+    def users_part(self, error: BaseException) -> tuple[type[BaseException], BaseException, TracebackType | None]:
+        """What the log shows of an exception: from the first frame of the author's on, or all if there is none."""
+        frames = loading.users_frames(error.__traceback__, Path(self._spec.path))
+        return type(error), error, frames
 
     async def start(self) -> None:
         """Bind to the loop, and run the start-up hooks."""
@@ -381,6 +384,21 @@ class ServiceApplication:
         if self.calls_others:
             function, arguments = contextvars.copy_context().run, (function, *arguments)
         return await self.loop.run_in_executor(self._pool, function, *arguments)
+
+    def later(self, function: Callable[[], None]) -> None:
+        """Run in one of the threads, or at once when they have ended; nobody waits for it, errors are logged."""
+
+        def work() -> None:
+            try:
+                function()
+            except Exception:
+                log.exception("a generator failed while it was closed")
+
+        try:
+            assert self._pool is not None
+            self._pool.submit(work)
+        except RuntimeError:
+            work()
 
 
 def _import(spec: ReplicaSpec) -> Service[Any]:

@@ -19,6 +19,7 @@ from tiffin.protocol import named_json
 from tiffin.protocol.deadlines import seconds_waited
 from tiffin.protocol.reply import Reply
 from tiffin.runtime.exchange import Exchange
+from tiffin.runtime.generator_steps import Steps
 from tiffin.service import caller, context
 from tiffin.service.endpoint import Endpoint as Method
 from tiffin.service.exceptions import status_of
@@ -55,12 +56,14 @@ def items_of(application: ServiceApplication, method: Method, arguments: Argumen
 
 async def _from_thread(application: ServiceApplication, items: Iterator[Any]) -> AsyncIterator[Any]:
     done = object()
+    steps = Steps(items)
     try:
-        while (item := await application.in_pool(next, items, done)) is not done:
+        while (item := await application.in_pool(steps.next, done)) is not done:
             yield item
     finally:
-        if inspect.isgenerator(items) and not items.gi_running:
-            items.close()
+        if steps.leave():
+            # In a thread, as what the author's own ``finally`` does may take its time.
+            application.later(steps.close)
 
 
 async def submit(application: ServiceApplication, method: Method, arguments: Arguments) -> Any:
@@ -347,7 +350,7 @@ class Call:
     def _failed(self, error: BaseException) -> Reply:
         reply = self._rendered(error)
         if reply.status >= 500 and not isinstance(error, CallError):
-            log.error("%s failed", self._method.name, exc_info=error)
+            log.error("%s failed", self._method.name, exc_info=self._application.users_part(error))
         elif status_of(error) is not None:
             log.debug("%s answered %d", self._method.name, reply.status)
         return reply
