@@ -125,6 +125,8 @@ def test_a_failure_shows_the_authors_frames_in_the_log_and_nothing_to_callers(re
     client, _ = replica
     reply = client.post("/broken")
     assert (reply.status_code, "not for callers" in reply.text) == (500, False)
+    reply = client.post("/v2/models/broken/infer", json={"inputs": []})
+    assert (reply.status_code, "not for callers" in reply.text) == (500, False)
     log = (tmp_path / "log").read_text()
     assert "RuntimeError: not for callers" in log
     frames = [line for line in log.splitlines() if line.startswith("  File ")]

@@ -108,7 +108,8 @@ class ServiceTensors:
 
     def _failed(self, error: TiffinError) -> Reply:
         if not isinstance(error, CallError):
-            log.error("a call failed: %s", error, exc_info=error.__cause__)
+            cause = error.__cause__
+            log.error("a call failed: %s", error, exc_info=cause and self._application.users_part(cause))
         return error_of(error)
 
     async def _infer(self, name: str, model: ServiceModel, exchange: Exchange) -> None:
