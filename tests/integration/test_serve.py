@@ -8,6 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,27 @@ def test_workers_end_when_what_looks_after_them_was_killed(
         assert workers
         served.stop(signal.SIGKILL)
         until(lambda: not any(worker.is_running() and worker.status() != "zombie" for worker in workers))
+
+
+def test_nobody_is_refused_while_a_killed_worker_loads_again(serving: Any, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(
+        "import time\nimport tiffin\n@tiffin.service(workers=2)\nclass Slow:\n"
+        "    def __init__(self):\n        time.sleep(1.5)\n"
+        "    @tiffin.api\n    def ask(self) -> int:\n        return 1\n"
+    )
+    with serving("slow:Slow", directory=tmp_path) as served:
+        until(lambda: metrics(served)["tiffin_ready_workers"] == 2)
+        workers = psutil.Process(served.process.pid).children()
+        assert len(workers) == 2
+        workers[0].kill()
+        workers[0].wait(10)  # what it had accepted is lost; nobody who comes now may be
+
+        def ask(_: int) -> int:
+            return served.ask("POST", "/ask", {}, {"content-type": "application/json"})[0]
+
+        with ThreadPoolExecutor(10) as pool:
+            assert set(pool.map(ask, range(40))) == {200}
+        assert served.text().count("ready after") == 3
 
 
 def test_a_killed_worker_is_replaced_and_nothing_counted_is_lost(serving: Any, iris_model: Path) -> None:

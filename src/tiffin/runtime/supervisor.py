@@ -153,13 +153,21 @@ def serve(
     index: int = 0,
     parent: int | None = None,
     on_ready: Callable[[], None],
+    comes_back: bool = False,
 ) -> int:
     """One worker in this process; it drains when ``parent``, if it has one, has gone."""
     # Before anything of the author's runs: it may print without end.
     logfiles.keep_small()
     try:
         application = application or application_of(spec)
-        worker = Worker(spec, application, sockets, memory=memory, index=index, parent=parent, on_ready=on_ready)
+        worker = Worker(
+            *(spec, application, sockets),
+            memory=memory,
+            index=index,
+            parent=parent,
+            on_ready=on_ready,
+            comes_back=comes_back,
+        )
     except TiffinError as error:
         hint = f"\nhint: {error.hint}" if error.hint else ""
         log.error("could not start: %s%s", error, hint)
@@ -210,6 +218,7 @@ class Supervisor:
         self._deaths = [0] * workers
         self._stopping = False
         self._failed = False
+        self._were_ready = False
         self._pipe = os.pipe()
 
     def run(self) -> int:
@@ -233,6 +242,7 @@ class Supervisor:
                 ready += 1
                 if ready == self._workers:
                     log.info("%d workers are ready", ready)
+                    self._were_ready = True
                     self._ready()
             self._reap()
         return COULD_NOT_START if self._failed else OK
@@ -274,6 +284,7 @@ class Supervisor:
                 index=index,
                 parent=parent,
                 on_ready=lambda: (os.write(self._pipe[1], b"."), None)[1],
+                comes_back=self._were_ready,
             )
         except BaseException:
             log.exception("a worker failed")

@@ -51,6 +51,8 @@ class Worker:
         index: which of the workers this is.
         parent: the process that looks after this one; the worker drains when it has gone.
         on_ready: called once, when the application is loaded, warm and answering.
+        comes_back: it takes the place of one that died while others serve: it takes connections only once it
+            is loaded, so that callers wait, or are answered by the others, instead of being refused.
     """
 
     def __init__(
@@ -63,12 +65,14 @@ class Worker:
         index: int = 0,
         parent: int | None = None,
         on_ready: Callable[[], None] = lambda: None,
+        comes_back: bool = False,
     ) -> None:
         self._spec = spec
         self._application = application
         self._sockets = sockets
         self._on_ready = on_ready
         self._parent = parent
+        self._comes_back = comes_back
         self._index = index
         self._grpc: GrpcServer | None = None
         self._grpc_endpoints: dict[str, Endpoint] = {}
@@ -119,15 +123,15 @@ class Worker:
         self._server.start()
         if self._parent is not None:
             self._look_for_parent(loop)
-        listeners = [await self._listen(loop, sock) for sock in self._sockets]
+        listeners: list[asyncio.AbstractServer] = []
         try:
             return await self._serve(listeners)
         finally:
             for listener in listeners:
                 listener.close()
 
-    async def _serve(self, listeners: Sequence[asyncio.AbstractServer]) -> int:
-        if not await self._start_grpc():
+    async def _serve(self, listeners: list[asyncio.AbstractServer]) -> int:
+        if not self._comes_back and not await self._open(listeners):
             return COULD_NOT_START
         loaded = asyncio.create_task(self._load())
         draining = asyncio.create_task(self._drain.wait())
@@ -137,9 +141,17 @@ class Worker:
         if self._failure is not None:
             self._server.state = after(self._server.state, "failed")
             return COULD_NOT_START
+        if self._comes_back and not await self._open(listeners):
+            return COULD_NOT_START
         await draining
         await self._finish(listeners)
         return OK
+
+    async def _open(self, listeners: list[asyncio.AbstractServer]) -> bool:
+        """Take connections from now on; whether that was possible."""
+        loop = asyncio.get_running_loop()
+        listeners.extend([await self._listen(loop, sock) for sock in self._sockets])
+        return await self._start_grpc()
 
     async def _listen(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> asyncio.AbstractServer:
         if sock.family == socket.AF_UNIX:
