@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.spec import Artefact, Component, Scaling, Variant
+from tiffin.spec import Artefact, Component, Pod, Scaling, Variant
 from tiffin.spec.deployment import Protocol
 
 
@@ -55,8 +55,8 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def unscaled(component: Component) -> Component:
-    """The component without what may change while its replicas live."""
-    return msgspec.structs.replace(component, scaling=Scaling())
+    """The component without what may change while its replicas live, or what they do not know of."""
+    return msgspec.structs.replace(component, scaling=Scaling(), pod=Pod())
 
 
 def digest(variant: Variant, protocol: Protocol) -> str:

@@ -22,6 +22,7 @@ from tiffin.spec.deployment import (
     Variant,
 )
 from tiffin.spec.description import EndpointDescription, ServiceDescription
+from tiffin.spec.pod import Pod
 from tiffin.spec.policy import Policy
 from tiffin.spec.recording import Record, Recording, Sampling, Spool
 from tiffin.spec.replica import Limits, Listen, ReplicaSpec
@@ -46,6 +47,7 @@ __all__ = [
     "Measure",
     "ModelSource",
     "Parameter",
+    "Pod",
     "Policy",
     "Record",
     "Recording",

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from tiffin.spec.pod import Pod
 from tiffin.spec.policy import Policy
 from tiffin.spec.recording import Recording
 from tiffin.spec.rollout import Rollout
@@ -17,10 +18,14 @@ Protocol = Literal["open-inference", "kserve-v1", "seldon", "named-json"]
 
 
 class SpecWarning(msgspec.Struct, frozen=True):
-    """A field that was read but is not honoured as written, by its path."""
+    """A field that was read but is not honoured as written, by its path.
+
+    ``target`` is ``local`` or ``kubernetes`` where only that target does not honour it; empty: none does.
+    """
 
     path: str
     message: str
+    target: str = ""
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}"
@@ -165,6 +170,7 @@ class Component(msgspec.Struct, frozen=True, kw_only=True):
     """Names in ``environment`` whose values came from a secret: never shown, and never written to a file."""
     logger: Logger | None = None
     policy: Policy = Policy()
+    pod: Pod = Pod()
 
     @property
     def replicas(self) -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 Metric = Literal["concurrency", "rps", "cpu", "memory"]
+Autoscaler = Literal["", "tiffin", "hpa", "keda", "knative", "external", "none"]
+"""Who changes the number on a cluster. Empty: ``hpa`` where only cpu and memory are measured and there is always a
+replica, else ``tiffin``. ``none`` keeps ``min_replicas``; ``external`` leaves the number to others."""
 
 
 class Measure(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +58,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     """From ``min_replicas`` (0: none while nobody calls) to ``max_replicas``.
 
     ``max_replicas`` of ``None`` is ``max(1, min_replicas)``, so nothing scales; 0 is no limit but the machine's.
+    ``autoscaler_spec`` is laid over the spec of the object that ``autoscaler`` reads, in that object's own words
+    (``metrics`` and ``behavior`` of an HPA, ``triggers`` of a ScaledObject); a target without it warns.
     """
 
     min_replicas: int = 1
@@ -62,6 +67,8 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
     measures: tuple[Measure, ...] = (Measure(),)
     windows: Windows = Windows()
     stabilization: Stabilization = Stabilization()
+    autoscaler: Autoscaler = ""
+    autoscaler_spec: dict[str, Any] = {}
 
     @property
     def is_fixed(self) -> bool:

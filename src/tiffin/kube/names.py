@@ -1,0 +1,68 @@
+"""What the objects of a deployment are called, and the labels they are found by.
+
+Names are those that users of the system a file was written for know: ``{isvc}-predictor`` (KServe's raw
+deployments), ``{sdep}-{predictor}-{index}-{containers}`` (Seldon). A name that would be longer than 63 characters
+ends in a digest of the whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from tiffin.kube.placement import Slot
+from tiffin.spec import Deployment
+
+LONGEST = 63
+FIELD_MANAGER = "tiffin"
+"""Who owns the fields that the operator applies."""
+
+DEPLOYMENT = "tiffin.dev/deployment"
+COMPONENT = "tiffin.dev/component"
+VARIANT = "tiffin.dev/variant"
+ROLE = "tiffin.dev/role"
+REVISION = "tiffin.dev/revision"
+APPLIED = "tiffin.dev/applied"
+"""An annotation: the digest of what the operator applied last."""
+PORT = "tiffin.dev/activator-port"
+"""An annotation of a Service: where the activator takes its calls."""
+MANAGED = "app.kubernetes.io/managed-by"
+PART = "app.kubernetes.io/part-of"
+
+
+def fitting(name: str) -> str:
+    """A name of at most 63 characters that is as unique as ``name``."""
+    if len(name) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+    return f"{name[: LONGEST - 9].rstrip('-')}-{digest}"
+
+
+def workload(deployment: Deployment, slot: Slot) -> str:
+    """The name of a slot's Deployment, HPA, ScaledObject and PodDisruptionBudget."""
+    return fitting(service(deployment, slot))
+
+
+def service(deployment: Deployment, slot: Slot) -> str:
+    """The name of a slot's Service."""
+    if deployment.dialect == "seldon":
+        base = f"{deployment.name}-{slot.variant}"
+        base += "" if slot.component.name == "predictor" else f"-{slot.component.name}"
+    else:
+        variant = "" if slot.variant == deployment.variant else f"-{slot.variant}"
+        base = f"{deployment.name}{variant}-{slot.component.name}"
+    return fitting(base + ("" if slot.role == "stable" else "-candidate"))
+
+
+def labels(deployment: Deployment) -> dict[str, str]:
+    """What every object of a deployment carries: by this the operator finds what it applied."""
+    return {MANAGED: "tiffin", PART: "tiffin", DEPLOYMENT: fitting(deployment.name)}
+
+
+def selector(deployment: Deployment, slot: Slot) -> dict[str, str]:
+    """What pods of a slot, and no others, carry; never changed, for a Deployment's selector cannot be."""
+    return {
+        DEPLOYMENT: fitting(deployment.name),
+        COMPONENT: slot.component.name,
+        VARIANT: slot.variant,
+        ROLE: slot.role,
+    }

@@ -1,0 +1,63 @@
+"""Where a deployment stands: which of its versions run, how many replicas, and who gets how many calls.
+
+The operator decides it from what it observes; ``render`` turns it into objects. A component of a variant has a
+*stable* slot, whose objects have the names people expect (``iris-predictor``), and while a newer revision is tried
+beside it a *candidate* slot (``iris-predictor-candidate``). Promotion gives the stable slot the newer revision,
+which Kubernetes rolls, and drops the candidate.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tiffin.spec import Component
+
+Role = Literal["stable", "candidate"]
+
+
+class Slot(msgspec.Struct, frozen=True, kw_only=True):
+    """A set of equal pods: one component of one revision of one variant.
+
+    ``revision`` is its name, as in ``iris-00003``. ``replicas`` is what the operator wants; ``None``: the
+    number is someone else's (an HPA, KEDA, a person). ``held``: nobody can serve now, so calls go to the
+    activator, which knows them by ``activator_port`` (``None``: it never goes to zero).
+    """
+
+    variant: str
+    component: Component
+    role: Role = "stable"
+    revision: str = ""
+    replicas: int | None = None
+    held: bool = False
+    activator_port: int | None = None
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """The percentage of the calls that a version of a variant gets, and of copies where it is mirrored to."""
+
+    variant: str
+    role: Role = "stable"
+    weight: float = 0.0
+    mirror_percent: float | None = None
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """All of a deployment's slots and shares. ``activators`` are the addresses (IPs) of the activator's pods.
+
+    ``uid`` and ``owner`` (apiVersion, kind) are of the object that the deployment was written as; it owns all
+    others.
+    """
+
+    uid: str = ""
+    owner: tuple[str, str] = ("", "")
+    slots: tuple[Slot, ...] = ()
+    shares: tuple[Share, ...] = ()
+    activators: tuple[str, ...] = ()
+
+
+def fresh(deployment_components: tuple[Component, ...], variant: str = "main") -> Placement:
+    """Where a deployment stands at first: everything in its stable slot, and all calls for it."""
+    slots = tuple(Slot(variant=variant, component=component) for component in deployment_components)
+    return Placement(slots=slots, shares=(Share(variant=variant, weight=100.0),))
