@@ -4,7 +4,8 @@
     ├── content/<sha256>/...     what was downloaded or unpacked; never changed once it is there
     ├── index/<sha256 of uri>    which content an address had, and the listing (sizes, ETags) it had then
     ├── locks/<sha256 of uri>    held while an address is fetched, so that it is downloaded once
-    └── partial/<pid>-.../       downloads on their way; renamed into content when whole
+    ├── arrivals/<sha256>/...    files that came, kept until all have, so that a fetch goes on where it was cut
+    └── partial/<pid>-.../       what is unpacked or put together; renamed into content when whole
 
 A second fetch lists the address again: unchanged means no download, changed means new content next to the old.
 """
@@ -18,17 +19,17 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from tiffin.errors import ModelError, StorageError
 from tiffin.kits import processes
 from tiffin.kits.files import write_atomic
-from tiffin.models import archives, registries, remotes
+from tiffin.models import archives, registries, remotes, transfers
 
 log = logging.getLogger(__name__)
 
@@ -198,19 +199,15 @@ def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environ
         )
     with _partial(cache) as partial:
         directory = _new_directory(partial / "download")
-        report = _report(uri, total, progress)
-        for entry in listed:
-            target = directory / entry.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            filesystem.get_file(entry.address, str(target), callback=report)
-            # Over HTTP the size may be that of a compressed body; there aiohttp notices a body cut short.
-            expects_size = entry.size is not None and remotes.scheme_of(uri) not in ("http", "https")
-            if expects_size and target.stat().st_size != entry.size:
-                raise StorageError(
-                    f"expected {entry.size:,} bytes of {entry.path} from {remotes.shown(uri)}, "
-                    f"found {target.stat().st_size:,}",
-                    hint="it may have been replaced meanwhile: try again",
-                )
+        transfers.download(
+            filesystem,
+            uri,
+            listed,
+            directory,
+            arrivals=cache / "arrivals",
+            key=key,
+            report=_report(uri, total, progress),
+        )
         if len(listed) == 1 and archives.is_archive(listed[0].path):
             unpacked = _new_directory(partial / "unpacked")
             archives.unpack(directory / listed[0].path, unpacked, max_bytes=archives.free_bytes(cache))
@@ -237,29 +234,18 @@ def _artefact(uri: str, cache: Path, progress: Callable[[Progress], None], envir
         return _keep(cache, uri, found.key, directory)
 
 
-def _report(uri: str, total: int | None, progress: Callable[[Progress], None]) -> Any:
-    """A callback in fsspec's manner that adds up over all files."""
-    from fsspec.callbacks import Callback
+def _report(uri: str, total: int | None, progress: Callable[[Progress], None]) -> Callable[[int], None]:
+    """Adds up what comes over all files, from several threads."""
+    lock, done = threading.Lock(), 0
 
-    class Report(Callback):  # type: ignore[misc]
-        done = 0
+    def arrived(count: int) -> None:
+        nonlocal done
+        with lock:
+            done += count
+            progress(Progress(remotes.shown(uri), done, total))
 
-        def set_size(self, size: int | None) -> None:
-            pass  # of one file; the listing gave the sum
-
-        def relative_update(self, inc: int = 1) -> None:
-            if inc:
-                self.done += inc
-                progress(Progress(remotes.shown(uri), self.done, total))
-
-        def absolute_update(self, value: int) -> None:
-            pass
-
-        def branched(self, *args: Any, **kwargs: Any) -> Any:
-            return self
-
-    progress(Progress(remotes.shown(uri), 0, total))
-    return Report()
+    arrived(0)
+    return arrived
 
 
 def _listing_key(listed: list[remotes.Entry]) -> str:
