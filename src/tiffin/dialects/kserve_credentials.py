@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
+from tiffin.dialects import secret_uses
 from tiffin.dialects.fields import Fields
 from tiffin.dialects.kserve_context import PREFIX, SECRET, Context
-from tiffin.dialects.resources import Secret
+from tiffin.dialects.resources import Secret, ServiceAccount
+from tiffin.dialects.secret_uses import SecretUse
 
 IRSA = "eks.amazonaws.com/role-arn"
 STORAGE_SECRET = "storage-config"
@@ -91,6 +93,8 @@ def of_account(fields: Fields, context: Context) -> dict[str, str]:
     named = fields.text("serviceAccountName") or fields.text("serviceAccount")
     config = settings(context)
     account = context.resources.service_account(context.namespace, named or "default")
+    if context.resources.on_cluster:
+        return secret_uses.written(_uses(account, context, config))
     if account is None:
         if named:
             name = "serviceAccountName" if fields.has("serviceAccountName") else "serviceAccount"
@@ -102,6 +106,29 @@ def of_account(fields: Fields, context: Context) -> dict[str, str]:
     for name in (chosen,) if chosen else account.secrets:
         found |= _of_secret(_secret(fields, context, name), config)
     return found
+
+
+def _uses(account: ServiceAccount | None, context: Context, config: Settings) -> list[SecretUse]:
+    """The secrets that the pods read; an account that is not there has none, as in KServe."""
+    plain: dict[str, Any] = msgspec.to_builtins(config) if config != Settings() else {}
+    found = []
+    if account is not None and IRSA in account.annotations:
+        found.append(SecretUse(kind="account", annotations=account.annotations, settings=plain))
+    chosen = context.annotations.get(config.annotation)
+    names = (chosen,) if chosen else () if account is None else account.secrets
+    for name in names:
+        secret = context.resources.secret(context.namespace, name)
+        annotations = {} if secret is None else secret.annotations
+        found.append(SecretUse(kind="kserve", secret=name, annotations=annotations, settings=plain))
+    return found
+
+
+def understood(use: SecretUse, data: Mapping[str, str]) -> dict[str, str]:
+    """The variables that a secret, or the annotations of an account, give."""
+    config = msgspec.convert(use.settings, type=Settings)
+    if use.kind == "account":
+        return _s3_options(use.annotations, {}, config)
+    return _of_secret(Secret(name=use.secret, data=dict(data), annotations=use.annotations), config)
 
 
 def _secret(fields: Fields, context: Context, name: str) -> Secret:
@@ -198,24 +225,65 @@ def of_storage(storage: Fields, context: Context, uri: str) -> tuple[str, dict[s
             f"storage.spec.type, must be one of: [s3://, hdfs://, webhdfs://]. storage.spec.type [{kind}] is "
         )
         raise storage.error("parameters", message + "not supported")
+    if context.resources.on_cluster:
+        config = settings(context)
+        name = context.annotations.get(config.annotation, config.storage_secret)
+        use = SecretUse(kind="storage", secret=name, key=key, parameters=parameters)
+        return uri or f"{secret_uses.ADDRESS}://{path.lstrip('/')}", secret_uses.written([use])
     entry = _entry(storage, context, key, kind)
+    try:
+        return _addressed(uri, path, entry, parameters)
+    except _Undetermined as error:
+        at = (
+            "key"
+            if error.field == "type" and key
+            else "parameters"
+            if error.field == "bucket" and parameters
+            else ""
+        )
+        raise storage.error(at, str(error), error.hint) from None
+
+
+class _Undetermined(ValueError):
+    """The entry and the parameters do not say where the model is. ``field`` is what is missing or wrong."""
+
+    def __init__(self, field: str, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+        self.hint = hint
+
+
+def _addressed(
+    uri: str, path: str, entry: Mapping[str, str], parameters: Mapping[str, str]
+) -> tuple[str, dict[str, str]]:
+    """The address and the credentials that an entry, and parameters above it, describe."""
+    kind = parameters.get("type", "") or entry.get("type", "")
+    if kind and kind not in ("s3", "hdfs", "webhdfs"):
+        message = f"storage type must be one of [s3, hdfs, webhdfs]. storage type [{kind}] is not supported"
+        raise _Undetermined("type", message)
     if not kind:
-        kind = entry.get("type", "")
-        if kind and kind not in ("s3", "hdfs", "webhdfs"):
-            message = f"storage type must be one of [s3, hdfs, webhdfs]. storage type [{kind}] is not supported"
-            raise storage.error("key" if key else "", message)
-    if not kind:
-        raise storage.error("", "unable to determine storage type", "write parameters: {type: s3}")
-    values = entry | parameters
+        raise _Undetermined("", "unable to determine storage type", "write parameters: {type: s3}")
+    values = {**entry, **parameters}
     if not uri:
         bucket = values.get("bucket", "")
         if kind == "s3" and not bucket:
             message = f"format [{kind}] requires a bucket but one wasn't found in storage data or parameters"
-            raise storage.error("parameters" if parameters else "", message)
+            raise _Undetermined("bucket", message)
         uri = f"s3://{bucket}/{path.lstrip('/')}" if kind == "s3" else f"{kind}://{path}"
     if kind != "s3":
         return uri, {name: value for name, value in values.items() if name not in ("type", "bucket")}
     return uri, {variable: values[name] for name, variable in _STORED_S3.items() if values.get(name)}
+
+
+def stored(uri: str, data: Mapping[str, str], use: SecretUse) -> tuple[str, dict[str, str]]:
+    """The address and the credentials that a mounted storage secret gives.
+
+    Raises:
+        ValueError: it has no such entry, or the entry does not say where the model is; with KServe's words.
+    """
+    entry = _chosen(data, use.key, use.parameters.get("type", ""), use.secret)
+    scheme, _, path = uri.partition("://")
+    return _addressed("" if scheme == secret_uses.ADDRESS else uri, path, entry, use.parameters)
 
 
 def _entry(storage: Fields, context: Context, key: str, kind: str) -> dict[str, str]:
@@ -228,14 +296,23 @@ def _entry(storage: Fields, context: Context, key: str, kind: str) -> dict[str, 
             message = f'can\'t read storage secret {name}: secrets "{name}" not found'
             raise storage.error("key", message, "put the Secret in a file beside this one")
         return {}
-    if key and key not in secret.data:
-        raise storage.error("key", f"specified storage key {key} not found in storage secret {name}")
+    try:
+        return _chosen(secret.data, key, kind, name)
+    except ValueError as error:
+        raise storage.error("key", str(error)) from None
+
+
+def _chosen(data: Mapping[str, str], key: str, kind: str, name: str) -> dict[str, str]:
+    """The entry of that key, or the default one of a kind, which may be missing."""
+    if key and key not in data:
+        raise ValueError(f"specified storage key {key} not found in storage secret {name}")
     key = key or (f"default_{kind}" if kind else "default")
     try:
-        entry = json.loads(secret.data.get(key, "{}"))
+        entry = json.loads(data.get(key, "{}"))
     except ValueError:
         entry = None
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
-        message = f"invalid json encountered in key {key} of storage secret {name}: expected an object of strings"
-        raise storage.error("key", message)
+        raise ValueError(
+            f"invalid json encountered in key {key} of storage secret {name}: expected an object of strings"
+        )
     return entry

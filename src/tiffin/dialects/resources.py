@@ -48,12 +48,17 @@ class ServiceAccount(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Resources(msgspec.Struct, frozen=True, kw_only=True):
-    """What deployments may refer to. ``a | b`` has both; where they name the same object, ``b``'s counts."""
+    """What deployments may refer to. ``a | b`` has both; where they name the same object, ``b``'s counts.
+
+    ``on_cluster``: secrets are read by the pods that use them; ``secrets`` may have their annotations, without
+    data.
+    """
 
     runtimes: tuple[Runtime, ...] = ()
     secrets: tuple[Secret, ...] = ()
     service_accounts: tuple[ServiceAccount, ...] = ()
     config_maps: tuple[ConfigMap, ...] = ()
+    on_cluster: bool = False
 
     def __or__(self, other: Resources) -> Resources:
         return Resources(
@@ -61,6 +66,7 @@ class Resources(msgspec.Struct, frozen=True, kw_only=True):
             secrets=_later(self.secrets, other.secrets),
             service_accounts=_later(self.service_accounts, other.service_accounts),
             config_maps=_later(self.config_maps, other.config_maps),
+            on_cluster=self.on_cluster or other.on_cluster,
         )
 
     def __bool__(self) -> bool:

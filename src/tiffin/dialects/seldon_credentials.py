@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tiffin.dialects import secret_uses
 from tiffin.dialects.fields import Fields, describe
+from tiffin.dialects.secret_uses import SecretUse
 
-Secrets = Mapping[str, Mapping[str, str]]
-"""Secrets of the deployment's namespace, by name: their values in plain text."""
+Secrets = Mapping[str, Mapping[str, str]] | None
+"""Secrets of the deployment's namespace, by name: their values in plain text. ``None``: only pods read them."""
 
 _S3 = {
     "ACCESS_KEY_ID": "AWS_ACCESS_KEY_ID",
@@ -29,6 +31,8 @@ def of(graph: Fields, uri: str, secrets: Secrets) -> tuple[str, dict[str, str]]:
     name = graph.text("envSecretRefName")
     if not name:
         return uri, {}
+    if secrets is None:
+        return uri, secret_uses.written([SecretUse(kind="rclone", secret=name)])
     if name not in secrets:
         hint = f"the Secret {describe(name)} is not among the files read; credentials come from the shell"
         graph.warn("envSecretRefName", hint)

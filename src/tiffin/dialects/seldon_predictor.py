@@ -31,6 +31,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> Secrets:
         """The values of the secrets it may name."""
+        if self.resources.on_cluster:
+            return None
         return {
             secret.name: secret.data for secret in self.resources.secrets if secret.namespace == self.namespace
         }
