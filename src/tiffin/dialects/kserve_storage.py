@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import re
 
-from tiffin.dialects import kserve_credentials
+from tiffin.dialects import kserve_credentials, secret_uses
 from tiffin.dialects.fields import LATER, Fields
 from tiffin.dialects.kserve_context import Context
 from tiffin.spec import Artefact
@@ -49,7 +49,9 @@ def of_model(model: Fields, component: Fields, context: Context) -> tuple[dict[s
         uri, credentials = kserve_credentials.of_storage(storage, context, uri)
         component.accept("serviceAccountName", "serviceAccount")
         name = "storage" if not model.has("storageUri") else "storageUri"
-        return {MOUNT: Artefact(uri=check(model, name, uri), base=context.base)}, credentials
+        if not uri.startswith(f"{secret_uses.ADDRESS}://") or name == "storageUri":
+            uri = check(model, name, uri)
+        return {MOUNT: Artefact(uri=uri, base=context.base)}, credentials
     credentials = kserve_credentials.of_account(component, context)
     if uri:
         return {MOUNT: Artefact(uri=check(model, "storageUri", uri), base=context.base)}, credentials

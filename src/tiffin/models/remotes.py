@@ -202,7 +202,9 @@ def _from_cause(error: BaseException, uri: str) -> StorageError:
     if status == 404:
         return StorageError(f"there is nothing at {shown(uri)}", hint="check the spelling")
     if status:
-        return StorageError(f"the server of {shown(uri)} answered {status}", hint="try again later")
+        return _passing(
+            StorageError(f"the server of {shown(uri)} answered {status}", hint="try again later"), status >= 500
+        )
     if (
         "Connect" in name
         or "Timeout" in name
@@ -210,11 +212,17 @@ def _from_cause(error: BaseException, uri: str) -> StorageError:
         or isinstance(error, (TimeoutError, ConnectionError))
     ):
         host = shown(uri).partition("://")[2].partition("/")[0]
-        return StorageError(
-            f"{shown(uri)} cannot be reached: {error}",
-            hint=f"check the network, the proxy settings and the name {host}; for S3 also AWS_ENDPOINT_URL",
-        )
-    return StorageError(f"{shown(uri)} cannot be read: {name}: {error}")
+        hint = f"check the network, the proxy settings and the name {host}; for S3 also AWS_ENDPOINT_URL"
+        return _passing(StorageError(f"{shown(uri)} cannot be reached: {error}", hint=hint))
+    # aiohttp says so of a body that ended before it was whole.
+    is_cut = "Payload" in name or "IncompleteRead" in name
+    return _passing(StorageError(f"{shown(uri)} cannot be read: {name}: {error}"), is_cut)
+
+
+def _passing(error: StorageError, is_so: bool = True) -> StorageError:
+    """The error, marked as one that another attempt may not meet."""
+    error.retryable = is_so
+    return error
 
 
 def _status(error: BaseException) -> int | None:
