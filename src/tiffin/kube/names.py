@@ -48,9 +48,24 @@ def service(deployment: Deployment, slot: Slot) -> str:
         base = f"{deployment.name}-{slot.variant}"
         base += "" if slot.component.name == "predictor" else f"-{slot.component.name}"
     else:
-        variant = "" if slot.variant == deployment.variant else f"-{slot.variant}"
-        base = f"{deployment.name}{variant}-{slot.component.name}"
+        named = _named_variant(deployment, slot)
+        base = (
+            f"{deployment.name}-{named}-{slot.component.name}"
+            if named
+            else f"{deployment.name}-{slot.component.name}"
+        )
     return fitting(base + ("" if slot.role == "stable" else "-candidate"))
+
+
+def _named_variant(deployment: Deployment, slot: Slot) -> str:
+    """The variant as it stands in names; empty for the main one.
+
+    KServe's predictors keep the name they were given, so that a canary that becomes the main predictor keeps its
+    pods; a transformer and an explainer belong to whichever predictor is the main one.
+    """
+    if deployment.dialect != "kserve":
+        return "" if slot.variant == deployment.variant else slot.variant
+    return "" if slot.variant == "main" or slot.component.name != "predictor" else slot.variant
 
 
 def labels(deployment: Deployment) -> dict[str, str]:
@@ -63,6 +78,6 @@ def selector(deployment: Deployment, slot: Slot) -> dict[str, str]:
     return {
         DEPLOYMENT: fitting(deployment.name),
         COMPONENT: slot.component.name,
-        VARIANT: slot.variant,
+        VARIANT: slot.variant if deployment.dialect != "kserve" else _named_variant(deployment, slot) or "main",
         ROLE: slot.role,
     }
