@@ -1,0 +1,258 @@
+"""A real Kubernetes API server for tests: etcd, kube-apiserver, and on demand what makes objects live.
+
+Binaries come from ``KUBEBUILDER_ASSETS``, or from where ``make kube`` keeps them. Everything listens on
+loopback, on ports that were free, in a directory that is gone afterwards.
+
+By hand: ``python tests/kube/cluster.py`` starts one with all parts, prints its KUBECONFIG, and stops at Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+VERSION = "v1.35.4"
+NEEDED = ("etcd", "kube-apiserver", "kubectl")
+START_SECONDS = 90.0
+HOW = "`make kube` builds them (Go is needed), or set KUBEBUILDER_ASSETS to a directory that has them"
+
+
+class Missing(Exception):
+    """The binaries are not there; says how to get them."""
+
+
+def assets() -> Path:
+    """Where the binaries are; raises Missing."""
+    named = os.environ.get("KUBEBUILDER_ASSETS")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiffin" / "kube" / VERSION / "bin"
+    for directory in [Path(named)] if named else [cache]:
+        if all(os.access(directory / name, os.X_OK) for name in NEEDED):
+            return directory
+    where = f"KUBEBUILDER_ASSETS={named}" if named else str(cache)
+    raise Missing(f"{', '.join(NEEDED)} are not in {where}: {HOW}")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+class Cluster:
+    """One control plane. ``kubeconfig`` is of a member of ``system:masters``."""
+
+    def __init__(self, directory: Path, binaries: Path) -> None:
+        self.directory = directory
+        self.binaries = binaries
+        self.port = free_port()
+        self.url = f"https://127.0.0.1:{self.port}"
+        self.token = secrets.token_hex(16)
+        self.kubeconfig = directory / "kubeconfig"
+        self._etcd = (free_port(), free_port())
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    # ---- life
+
+    def start(self) -> None:
+        (self.directory / "tokens.csv").write_text(f'{self.token},admin,admin,"system:masters"\n')
+        key = self.directory / "sa.key"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        client, peer = self._etcd
+        self.run(
+            "etcd",
+            f"--data-dir={self.directory / 'etcd'}",
+            f"--listen-client-urls=http://127.0.0.1:{client}",
+            f"--advertise-client-urls=http://127.0.0.1:{client}",
+            f"--listen-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-advertise-peer-urls=http://127.0.0.1:{peer}",
+            f"--initial-cluster=default=http://127.0.0.1:{peer}",
+            "--unsafe-no-fsync",
+            "--log-level=warn",
+        )
+        self._write_kubeconfig()
+        self.start_server()
+
+    def start_server(self) -> None:
+        """Start the API server, also after ``stop_server``; returns when it is ready."""
+        self.run(
+            "kube-apiserver",
+            f"--etcd-servers=http://127.0.0.1:{self._etcd[0]}",
+            f"--secure-port={self.port}",
+            "--bind-address=127.0.0.1",
+            "--advertise-address=127.0.0.1",
+            f"--cert-dir={self.directory / 'certificates'}",
+            f"--token-auth-file={self.directory / 'tokens.csv'}",
+            f"--service-account-key-file={self.directory / 'sa.key'}",
+            f"--service-account-signing-key-file={self.directory / 'sa.key'}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--service-cluster-ip-range=10.96.0.0/16",
+            "--authorization-mode=RBAC",
+            "--disable-admission-plugins=ServiceAccount",
+            "--allow-privileged",
+            "--endpoint-reconciler-type=none",
+        )
+        self.until_ready()
+
+    def stop_server(self) -> None:
+        self.stop_part("kube-apiserver")
+
+    def start_controllers(self) -> None:
+        """What makes pods of Deployments and EndpointSlices of Services, and collects garbage."""
+        self.run(
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--service-account-private-key-file={self.directory / 'sa.key'}",
+            "--leader-elect=false",
+            "--secure-port=0",
+            "--kube-api-qps=500",
+            "--kube-api-burst=1000",
+            "--concurrent-gc-syncs=20",
+        )
+
+    def start_scheduler(self) -> None:
+        config = self.directory / "scheduler.yaml"
+        config.write_text(
+            "apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\n"
+            f"clientConnection: {{kubeconfig: {self.kubeconfig}, qps: 500, burst: 1000}}\n"
+            "leaderElection: {leaderElect: false}\n"
+        )
+        self.run("kube-scheduler", f"--config={config}", "--secure-port=0")
+
+    def has(self, name: str) -> bool:
+        return os.access(self.binaries / name, os.X_OK)
+
+    def is_running(self, name: str) -> bool:
+        process = self._processes.get(name)
+        return process is not None and process.poll() is None
+
+    def run(self, name: str, *arguments: str) -> None:
+        if self.is_running(name):
+            return
+        if not self.has(name):
+            raise Missing(f"{name} is not in {self.binaries}: {HOW}")
+        with (self.directory / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                [self.binaries / name, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
+
+    def stop_part(self, name: str) -> None:
+        process = self._processes.pop(name, None)
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(20)
+
+    def stop(self) -> None:
+        """End every part, the youngest first, and see it gone."""
+        for name in reversed(list(self._processes)):
+            self.stop_part(name)
+
+    def log(self, name: str) -> str:
+        path = self.directory / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    # ---- talking to it
+
+    def until_ready(self) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            for name, process in self._processes.items():
+                if process.poll() is not None:
+                    raise RuntimeError(f"{name} ended:\n{self.log(name)[-3000:]}")
+            with contextlib.suppress(OSError):
+                if self.ask("/readyz") == "ok":
+                    return
+            time.sleep(0.1)
+        raise RuntimeError(f"the API server is not ready:\n{self.log('kube-apiserver')[-3000:]}")
+
+    def ask(self, path: str) -> str:
+        """The text of a GET, as the administrator."""
+        request = urllib.request.Request(self.url + path, headers={"Authorization": f"Bearer {self.token}"})
+        context = ssl._create_unverified_context()
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
+            return answer.read().decode()
+
+    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+        """The real kubectl; ``given`` is its standard input. Raises with what it said when it fails."""
+        done = subprocess.run(
+            [self.binaries / "kubectl", "--kubeconfig", self.kubeconfig, *arguments],
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr or done.stdout}")
+        return done
+
+    def get(self, *arguments: str) -> Any:
+        """``kubectl get ... -o json``; ``None`` when it is not there."""
+        done = self.kubectl("get", *arguments, "-o", "json", "--ignore-not-found")
+        return json.loads(done.stdout) if done.stdout.strip() else None
+
+    @contextlib.contextmanager
+    def namespace(self) -> Iterator[str]:
+        """A namespace of its own, deleted afterwards without waiting."""
+        name = f"t-{secrets.token_hex(4)}"
+        self.kubectl("create", "namespace", name)
+        try:
+            yield name
+        finally:
+            self.kubectl("delete", "namespace", name, "--wait=false", check=False)
+
+    def environment(self) -> dict[str, str]:
+        """For a process that talks to it."""
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig)}
+
+    def _write_kubeconfig(self) -> None:
+        config = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "admin", "user": {"token": self.token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+        }
+        self.kubeconfig.write_text(json.dumps(config))
+        self.kubeconfig.chmod(0o600)
+
+
+@contextlib.contextmanager
+def running(directory: Path | None = None) -> Iterator[Cluster]:
+    """A cluster with nothing but its API; raises Missing."""
+    binaries = assets()
+    with tempfile.TemporaryDirectory(prefix="tiffin-kube-") as temporary:
+        cluster = Cluster(directory or Path(temporary), binaries)
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+if __name__ == "__main__":
+    with running() as found:
+        found.start_controllers()
+        found.start_scheduler()
+        print(f"export KUBECONFIG={found.kubeconfig}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+        sys.exit(0)
