@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tiffin.autoscale.holding import Holds
 from tiffin.local.activator import Activator
-from tiffin.local.holding import Holds
 from tiffin.local.streams import Streams
 
 CHECK = {"x-tiffin-pool": "default/iris-00001/predictor", "x-tiffin-hold": "check"}

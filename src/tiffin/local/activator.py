@@ -16,9 +16,9 @@ from pathlib import Path
 
 from aiohttp import web
 
+from tiffin.autoscale.holding import Entry, Holds
 from tiffin.errors import PlatformError
 from tiffin.gateway.router import AGAIN_HEADER, HOLD_HEADER, POOL_HEADER
-from tiffin.local.holding import Entry, Holds
 from tiffin.local.streams import SERVER, Streams
 
 log = logging.getLogger(__name__)

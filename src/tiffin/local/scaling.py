@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tiffin.autoscale.decision import Decision, State, decide
+from tiffin.autoscale.holding import MOST_CALLS
 from tiffin.autoscale.samples import Load, Reading, Sample, load_between
-from tiffin.local.holding import MOST_CALLS
 from tiffin.local.seams import Observed
 from tiffin.spec import Component
 

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tiffin.local.holding import Entry, Holds
+from tiffin.autoscale.holding import Entry, Holds
 
 POOLS = ("a", "b")
 
