@@ -24,7 +24,17 @@ REVISION = "tiffin.dev/revision"
 APPLIED = "tiffin.dev/applied"
 """An annotation: the digest of what the operator applied last."""
 PORT = "tiffin.dev/activator-port"
-"""An annotation of a Service: where the activator takes its calls."""
+"""An annotation of a Service: where the activator takes its calls. That is for the Service's first port; those of
+its second come one higher, and so on, up to ``ACTIVATOR_PORTS`` of them."""
+ACTIVATOR_PORTS = 4
+HOLD_SECONDS = "tiffin.dev/hold-seconds"
+"""An annotation of a Service: how long the activator holds a call; none: the activator's own setting."""
+ACTIVATION = "tiffin.dev/activation-scale"
+"""An annotation of a Service: how many replicas the activator asks for; none: 1."""
+HELD = "tiffin.dev/held"
+"""An annotation of a Deployment, by the autoscaler: its calls go to the activator, for its last replica is to go."""
+SLICE_MANAGER = "endpointslice.kubernetes.io/managed-by"
+"""A label of EndpointSlices; ``tiffin`` for those that lead to the activator."""
 MANAGED = "app.kubernetes.io/managed-by"
 PART = "app.kubernetes.io/part-of"
 
