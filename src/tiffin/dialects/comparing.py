@@ -6,6 +6,7 @@ forgotten in a list of losses that somebody keeps by hand.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ _TARGETS = {"concurrency": 100.0, "rps": 200.0, "cpu": 80.0, "memory": 80.0}
 _ELSEWHERE = ("file", "document", "warnings", "derived_name", "dialect", "routes")
 _SECRET = ("credentials",)
 _FREE = ("labels", "annotations", "environment")
+_POD = re.compile(r"\.(pod|autoscaler_spec)(\.|$)")
 
 
 def differences(before: Deployment, after: Deployment) -> list[str]:
@@ -83,8 +85,8 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[str]:
                 yield from _differences(before[name], after[name], child(path, name))
             elif before[name] not in (None, {}, [], "", False):
                 yield f"{child(path, name)}: {_show(before[name])} cannot be said"
-        # What a system adds to labels and variables by itself takes nothing away.
-        for name in () if path.endswith(_FREE) else after:
+        # What a system adds to labels, variables and pods by itself takes nothing away.
+        for name in () if path.endswith(_FREE) or _POD.search(path) else after:
             if name not in before and after[name] not in (None, {}, [], "", False):
                 yield f"{child(path, name)}: becomes {_show(after[name])}"
     elif after in (None, {}, [], "", False):

@@ -14,12 +14,16 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tiffin.dialects import pods
 from tiffin.dialects.documents import Document, child
 from tiffin.errors import SpecError
 from tiffin.spec import SpecWarning
+from tiffin.spec.views import Target, warnings_for
 
 LATER = "belongs to a later version of Tiffin"
 NO_EFFECT = "has no effect on this machine"
+ELSEWHERE = "has no effect on this cluster"
+UNKNOWN = "is not known to this version of Tiffin, and has no effect"
 NO_BURST = f"{NO_EFFECT}: the gateway is in the path always, and lets calls wait for the replicas there are"
 NO_GRACE = f"{NO_EFFECT}: the last replica goes only once calls are held, however long that takes"
 
@@ -28,10 +32,14 @@ _KINDS = {str: "a string", bool: "true or false", int: "an integer", float: "a n
 
 
 class Reader:
-    """Reads one document; collects its warnings and remembers every mapping that was opened."""
+    """Reads one document; collects its warnings and remembers every mapping that was opened.
 
-    def __init__(self, document: Document) -> None:
+    ``target`` is where it is to run: what only another target can do is refused, or warned of.
+    """
+
+    def __init__(self, document: Document, target: Target = "local") -> None:
         self.document = document
+        self.target = target
         self.warnings: list[SpecWarning] = []
         self._opened: list[Fields] = []
 
@@ -49,14 +57,26 @@ class Reader:
     def error(self, path: str, message: str, hint: str | None = None) -> SpecError:
         return SpecError(message, hint=hint, at=path or None, place=self.document.place(path) or None)
 
-    def warn(self, path: str, message: str) -> None:
-        self.warnings.append(SpecWarning(path, message))
+    def warn(self, path: str, message: str, target: Target = "") -> None:
+        """``target``: the only one that the warning is true of."""
+        self.warnings.append(SpecWarning(path, message, target))
+
+    def warn_each(self, path: str, on_machine: str, on_cluster: str) -> None:
+        """Warn of what neither target honours, each in its own words."""
+        self.warn(path, on_machine, "local")
+        self.warn(path, on_cluster, "kubernetes")
+
+    def refuse_here(self, path: str, message: str, hint: str | None = None) -> None:
+        """Raise where it is read for one machine, which cannot do what a cluster can."""
+        if self.target == "local":
+            raise self.error(path, message, hint)
+        self.warn(path, message, "local")
 
     def finish(self) -> tuple[SpecWarning, ...]:
-        """Refuse every field nobody took; the warnings, in the order they were found."""
+        """Refuse every field nobody took; the warnings for the target, in the order they were found."""
         for fields in self._opened:
             fields.finish()
-        return tuple(self.warnings)
+        return warnings_for(self.warnings, self.target)
 
 
 class Fields:
@@ -77,8 +97,8 @@ class Fields:
     def error(self, name: str, message: str, hint: str | None = None) -> SpecError:
         return self.reader.error(self.at(name) if name else self.path, message, hint)
 
-    def warn(self, name: str, message: str) -> None:
-        self.reader.warn(self.at(name), message)
+    def warn(self, name: str, message: str, target: Target = "") -> None:
+        self.reader.warn(self.at(name), message, target)
 
     def has(self, name: str) -> bool:
         return self.value.get(name) is not None
@@ -221,11 +241,30 @@ class Fields:
         if not is_empty(self.raw(name)):
             raise self.error(name, message, hint)
 
-    def ignore(self, names: Iterable[str], message: str) -> None:
+    def ignore(self, names: Iterable[str], message: str, target: Target = "") -> None:
         """Warn of each of these fields that is there and says something."""
         for name in names:
             if not is_empty(self.raw(name)):
-                self.warn(name, message)
+                self.warn(name, message, target)
+
+    def ignore_each(self, names: Iterable[str], on_cluster: str) -> None:
+        """Warn of each of these fields, which no target honours."""
+        for name in names:
+            if not is_empty(self.raw(name)):
+                self.reader.warn_each(self.at(name), NO_EFFECT, on_cluster)
+
+    def for_pods(self, names: Iterable[str]) -> dict[str, Any]:
+        """Those of the fields that are there, as they are: a cluster honours them, one machine warns."""
+        names = [name for name in names if self.raw(name) is not None]
+        self.ignore(names, NO_EFFECT, "local")
+        return {name: pods.compact(self.value[name]) for name in names}
+
+    def mapping_for_pods(self, name: str) -> dict[str, Any]:
+        """The same for one field, which is a mapping."""
+        found = self.for_pods((name,)).get(name, {})
+        if not isinstance(found, dict):
+            raise self.error(name, f"expected a mapping, found {describe(found)}")
+        return found
 
     def ignore_unknown(self, names: Iterable[str], message: str) -> None:
         """Warn of every field not taken so far; ``names`` are those the format really has."""
@@ -236,10 +275,17 @@ class Fields:
             self.known.add(name)
 
     def finish(self) -> None:
-        """Refuse every field nobody took."""
+        """Refuse every field nobody took.
+
+        What an API server took for a field of a newer version than is known here is warned of, when it is no slip
+        of the pen.
+        """
         for name in self.value:
             if name not in self.known:
-                raise self._unknown(name)
+                if self.reader.target != "kubernetes" or self._nearest(name):
+                    raise self._unknown(name)
+                self.warn(name, UNKNOWN)
+                self.known.add(name)
 
     def _unknown(self, name: str) -> SpecError:
         nearest = self._nearest(name)

@@ -7,14 +7,22 @@ docs/reference/dialects.md says what becomes of every field.
 
 from __future__ import annotations
 
-from tiffin.dialects import kserve_callers, kserve_canaries, kserve_context, kserve_predictor, kubernetes, routes
+from tiffin.dialects import (
+    kserve_callers,
+    kserve_canaries,
+    kserve_context,
+    kserve_pods,
+    kserve_predictor,
+    kubernetes,
+    routes,
+)
 from tiffin.dialects.documents import Document
 from tiffin.dialects.fields import Fields, Reader
 from tiffin.dialects.kserve_context import FORMAT, WITHOUT_EFFECT, Context
 from tiffin.dialects.kserve_predictor import Predictor
 from tiffin.dialects.resources import Resources
 from tiffin.dialects.runtimes import LOADED as FORMATS
-from tiffin.spec import Component, Deployment
+from tiffin.spec import Component, Deployment, Target
 
 __all__ = ["API_VERSIONS", "FORMATS", "KIND", "deployment"]
 
@@ -27,17 +35,22 @@ CLUSTER_RUNTIME = "tiffin.dev/cluster-serving-runtime"
 
 
 def deployment(
-    document: Document, *, base: str = "", domain: str = routes.DOMAIN, resources: Resources | None = None
+    document: Document,
+    *,
+    base: str = "",
+    domain: str = routes.DOMAIN,
+    resources: Resources | None = None,
+    target: Target = "local",
 ) -> Deployment:
     """An InferenceService document as a deployment; relative paths start from ``base``.
 
     Raises:
         SpecError: KServe would refuse it, or it asks for what this version does not serve.
     """
-    reader = Reader(document)
+    reader = Reader(document, target)
     root = reader.root()
     root.accept("apiVersion", "kind", "status")
-    metadata = kubernetes.metadata(root, WITHOUT_EFFECT)
+    metadata = kubernetes.metadata(root, WITHOUT_EFFECT, kserve_pods.HONOURED)
     context = kserve_context.read(root, metadata, base, resources or Resources())
     spec = root.section("spec")
     fields = spec.section("predictor")

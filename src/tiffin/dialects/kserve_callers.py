@@ -8,14 +8,16 @@ from tiffin.dialects import (
     kserve_component,
     kserve_containers,
     kserve_credentials,
+    kserve_pods,
     kserve_predictor,
     kserve_storage,
 )
-from tiffin.dialects.fields import LATER, NO_EFFECT, Fields
+from tiffin.dialects.fields import ELSEWHERE, LATER, Fields
 from tiffin.dialects.kserve_component import Extension
 from tiffin.dialects.kserve_context import Context
-from tiffin.dialects.kserve_predictor import POD_FIELDS
+from tiffin.dialects.kserve_pods import Overlay
 from tiffin.dialects.kserve_storage import MOUNT
+from tiffin.dialects.kubernetes import Container
 from tiffin.spec import Artefact, Component
 
 _ART_IMAGE = "kserve/art-explainer"
@@ -39,8 +41,7 @@ def explainer(fields: Fields, context: Context, predictor_percent: float | None)
     if fields.value.get("containers"):
         message = "exactly one of [art, containers] must be specified in ExplainerSpec, found both"
         raise fields.error("", message)
-    _pod(fields)
-    return _art(fields.section("art"), fields, extension, context)
+    return _art(fields.section("art"), fields, extension, _pod(fields), context)
 
 
 def _extension(fields: Fields, context: Context, predictor_percent: float | None) -> Extension:
@@ -51,15 +52,15 @@ def _extension(fields: Fields, context: Context, predictor_percent: float | None
     return extension
 
 
-def _pod(fields: Fields) -> None:
-    fields.ignore(POD_FIELDS, NO_EFFECT)
-    fields.ignore(("storageContainerName",), NO_EFFECT)
-    fields.accept("serviceAccount", "serviceAccountName", "storageUris")
+def _pod(fields: Fields, beside: tuple[Container, ...] = ()) -> Overlay:
+    fields.ignore_each(("storageContainerName",), ELSEWHERE)
+    fields.accept("storageUris")
+    return kserve_pods.read(fields, beside)
 
 
 def _program(fields: Fields, name: str, extension: Extension, context: Context) -> Component:
-    found = kserve_containers.listed(fields)
-    _pod(fields)
+    found = kserve_containers.listed(fields, context)
+    overlay = _pod(fields, found.beside)
     fields.finish()
     if found.main is None:
         fields.miss("containers")
@@ -76,10 +77,14 @@ def _program(fields: Fields, name: str, extension: Extension, context: Context) 
     container = kserve_containers.with_arguments(container, wanted)
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
     secrets = container.secret_variables
-    return extension.component(name, source, environment, container.resources, calls="predictor", secrets=secrets)
+    own = kserve_pods.usual(kserve_pods.program(container, context), found.main)
+    pod = kserve_pods.composed(own, overlay, context)
+    return extension.component(
+        name, source, environment, container.resources, calls="predictor", secrets=secrets, pod=pod
+    )
 
 
-def _art(art: Fields, component: Fields, extension: Extension, context: Context) -> Component:
+def _art(art: Fields, component: Fields, extension: Extension, overlay: Overlay, context: Context) -> Component:
     """KServe's explainer with the Adversarial Robustness Toolbox, in its container."""
     art.text("type", required=True, choices=("SquareAttack",))
     own = kserve_containers.read(art, context)
@@ -98,6 +103,8 @@ def _art(art: Fields, component: Fields, extension: Extension, context: Context)
     credentials = kserve_credentials.of_account(component, context)
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
     secrets = container.secret_variables
+    raw = kserve_pods.usual(kserve_pods.program(container, context), art)
+    pod = kserve_pods.composed(raw, overlay, context)
     return extension.component(
-        "explainer", source, environment, container.resources, calls="predictor", secrets=secrets
+        "explainer", source, environment, container.resources, calls="predictor", secrets=secrets, pod=pod
     )

@@ -14,7 +14,7 @@ from tiffin.dialects.fields import Fields, Reader
 from tiffin.dialects.kserve_context import Context
 from tiffin.dialects.kserve_predictor import LEGACY, Predictor
 from tiffin.errors import SpecError
-from tiffin.spec import ContainerSource, Scaling, SpecWarning, Variant
+from tiffin.spec import ContainerSource, Scaling, Variant
 
 _FIXED = ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
 _NOT_INHERITED = (*_FIXED, "minReplicas", "canaryTrafficPercent")
@@ -93,7 +93,7 @@ def _merged(overlay: Fields, predictor: Fields, context: Context) -> Predictor:
     inherited = {key: value for key, value in _as_model(predictor.value).items() if key not in _NOT_INHERITED}
     value = _over(inherited, _as_model(overlay.value))
     document = msgspec.structs.replace(overlay.reader.document, value=value)
-    reader = Reader(document)
+    reader = Reader(document, overlay.reader.target)
 
     def written(path: str) -> str:
         """The path of what is read as the model's, where the overlay has the older form."""
@@ -107,7 +107,7 @@ def _merged(overlay: Fields, predictor: Fields, context: Context) -> Predictor:
         raise overlay.reader.error(written(error.at or ""), error.message, error.hint) from None
     own = _paths(_as_model(overlay.value), overlay.path)
     overlay.reader.warnings += [
-        SpecWarning(written(warning.path), warning.message) for warning in warnings if warning.path in own
+        msgspec.structs.replace(warning, path=written(warning.path)) for warning in warnings if warning.path in own
     ]
     return found
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from tiffin.dialects import kserve_scaling
-from tiffin.dialects.fields import LATER, NO_EFFECT, Fields
+from tiffin.dialects.fields import ELSEWHERE, LATER, Fields
 from tiffin.dialects.kserve_context import Context
-from tiffin.spec import Batching, Component, ContainerSource, Logger, ModelSource, Resources, Scaling
+from tiffin.spec import Batching, Component, ContainerSource, Logger, ModelSource, Pod, Resources, Scaling
 
 
 class Extension(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +30,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
         calls: str = "",
         workers: int = 1,
         secrets: tuple[str, ...] = (),
+        pod: Pod,
     ) -> Component:
         return Component(
             name=name,
@@ -44,6 +45,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
             environment=environment,
             secret_variables=tuple(name for name in secrets if name in environment),
             logger=self.logger,
+            pod=pod,
         )
 
 
@@ -55,7 +57,7 @@ def extension(fields: Fields, context: Context) -> Extension:
     percent = fields.integer("canaryTrafficPercent")
     if percent is not None and not 0 <= percent <= 100:
         raise fields.error("canaryTrafficPercent", f"expected 0 to 100, found {percent}")
-    found = Extension(
+    return Extension(
         scaling=kserve_scaling.read(fields, context),
         concurrency=concurrency or None,
         timeout_seconds=fields.number("timeout", above=0),
@@ -63,8 +65,6 @@ def extension(fields: Fields, context: Context) -> Extension:
         batching=_batching(fields),
         logger=_logger(fields),
     )
-    fields.ignore(("labels", "deploymentStrategy"), NO_EFFECT)
-    return found
 
 
 def _batching(fields: Fields) -> Batching:
@@ -91,7 +91,7 @@ def _logger(fields: Fields) -> Logger | None:
                 "storage", "invalid logger storage configuration", "it has path, parameters and key"
             )
         raise section.error("storage", f"a log of payloads in files {LATER}", "write a url that takes CloudEvents")
-    section.ignore(("metadataAnnotations", "marshallerUrl", "batchSize", "batchInterval"), NO_EFFECT)
+    section.ignore_each(("metadataAnnotations", "marshallerUrl", "batchSize", "batchInterval"), ELSEWHERE)
     url = section.text("url")
     if not url:
         section.warn("url", "is not there, so events go to http://default-broker, as in KServe")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from tiffin.dialects import kubernetes
+from tiffin.dialects import kubernetes, pods
 from tiffin.dialects.fields import LATER, Fields
 from tiffin.dialects.kserve_context import Context
 from tiffin.dialects.kubernetes import Container
@@ -28,13 +28,16 @@ class Listed(msgspec.Struct, frozen=True):
 
     main: Fields | None
     transformer: Fields | None
+    beside: tuple[Container, ...] = ()
 
 
-def listed(fields: Fields, *, has_model: bool = False) -> Listed:
+def listed(fields: Fields, context: Context, *, has_model: bool = False) -> Listed:
     """``containers``: a single one, or the one named kserve-container, is the component's own.
 
+    Others run beside it on a cluster.
+
     Raises:
-        SpecError: there are others, or two of a name.
+        SpecError: two are of a name, or there are others and no cluster.
     """
     entries = fields.mappings("containers")
     named = {entry.text("name"): entry for entry in entries}
@@ -44,15 +47,17 @@ def listed(fields: Fields, *, has_model: bool = False) -> Listed:
     main = named.pop(MAIN, None)
     if main is None and not has_model and named and (len(named) == 1 or entries[0].text("name") == ""):
         main = named.pop(next(iter(named)))
+    beside = []
     for entry in named.values():
-        kubernetes.container(entry)
+        beside.append(read(entry, context))
         entry.finish()  # a misspelt name is better news than a container too many
         index = entries.index(entry)
-        beside = "a model" if has_model else "the component's own"
-        raise fields.error("containers", f"further containers beside {beside} {LATER}, found one at index {index}")
+        what = "a model" if has_model else "the component's own"
+        message = f"further containers beside {what} {LATER}, found one at index {index}"
+        fields.reader.refuse_here(fields.at("containers"), message)
     if has_model and main is not None:
         raise fields.error("containers", f"further containers beside a model {LATER}")
-    return Listed(main, transformer)
+    return Listed(main, transformer, tuple(beside))
 
 
 def read(fields: Fields, context: Context) -> Container:
@@ -156,6 +161,7 @@ def merged(runtime: Container, own: Container) -> Container:
         ports=tuple(dict.fromkeys(runtime.ports + own.ports)),
         ready_path=own.ready_path or runtime.ready_path,
         resources=_both(runtime.resources, own.resources),
+        raw=pods.container(runtime.raw, own.raw),
     )
 
 
@@ -191,6 +197,7 @@ def filled(container: Container, context: Context, error: Callable[[str], Except
         arguments=tuple(text(argument) for argument in container.arguments),
         environment={text(name): text(value) for name, value in container.environment.items()},
         ready_path=text(container.ready_path),
+        raw=pods.filled(container.raw, text),
     )
 
 

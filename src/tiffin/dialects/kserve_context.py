@@ -8,7 +8,7 @@ import msgspec
 
 from tiffin.dialects import runtimes
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import NO_EFFECT, Fields, describe
+from tiffin.dialects.fields import ELSEWHERE, NO_EFFECT, Fields, describe
 from tiffin.dialects.kubernetes import Metadata
 from tiffin.dialects.resources import Resources
 from tiffin.dialects.runtimes import Runtime
@@ -86,9 +86,10 @@ def read(root: Fields, metadata: Metadata, base: str, resources: Resources) -> C
         raise root.reader.error(child(at, SCALER), message, f"the classes are {', '.join(SCALERS)}")
     mode = annotations.get(MODE, "")
     if MODE in annotations and mode not in MODES:
-        root.reader.warn(child(at, MODE), f"{describe(mode)} is no mode of KServe, and {NO_EFFECT}")
+        said = f"{describe(mode)} is no mode of KServe, and "
+        root.reader.warn_each(child(at, MODE), said + NO_EFFECT, said + ELSEWHERE)
     elif mode == "ModelMesh":
-        root.reader.warn(child(at, MODE), f"is kept, but {NO_EFFECT}")
+        root.reader.warn_each(child(at, MODE), f"is kept, but {NO_EFFECT}", f"is kept, but {ELSEWHERE}")
     mode = MODES.get(mode, "")
     if mode:
         annotations[MODE] = mode

@@ -11,7 +11,7 @@ import msgspec
 from tiffin.dialects import secret_uses
 from tiffin.dialects.fields import Fields
 from tiffin.dialects.kserve_context import PREFIX, SECRET, Context
-from tiffin.dialects.resources import Secret, ServiceAccount
+from tiffin.dialects.resources import Resources, Secret, ServiceAccount
 from tiffin.dialects.secret_uses import SecretUse
 
 IRSA = "eks.amazonaws.com/role-arn"
@@ -56,9 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     annotation: str = SECRET
 
 
-def settings(context: Context) -> Settings:
+def settings(resources: Resources) -> Settings:
     """From the config map ``inferenceservice-config`` in the namespace ``kserve``, where there is one."""
-    config = context.resources.config_map("kserve", "inferenceservice-config")
+    config = resources.config_map("kserve", "inferenceservice-config")
     try:
         written: Any = json.loads(config.data.get("credentials", "{}")) if config else {}
     except ValueError:
@@ -91,14 +91,15 @@ def of_account(fields: Fields, context: Context) -> dict[str, str]:
         SpecError: the account, or the annotation, names a secret that is not there.
     """
     named = fields.text("serviceAccountName") or fields.text("serviceAccount")
-    config = settings(context)
+    config = settings(context.resources)
     account = context.resources.service_account(context.namespace, named or "default")
     if context.resources.on_cluster:
         return secret_uses.written(_uses(account, context, config))
     if account is None:
         if named:
             name = "serviceAccountName" if fields.has("serviceAccountName") else "serviceAccount"
-            fields.warn(name, f"no ServiceAccount {named} is known here; credentials come from the environment")
+            message = f"no ServiceAccount {named} is known here; credentials come from the environment"
+            fields.warn(name, message, "local")
         chosen = context.annotations.get(config.annotation)
         return _of_secret(_secret(fields, context, chosen), config) if chosen else {}
     found = _s3_options(account.annotations, {}, config) if IRSA in account.annotations else {}
@@ -136,7 +137,9 @@ def _secret(fields: Fields, context: Context, name: str) -> Secret:
     if secret is None:
         at = "serviceAccountName" if fields.has("serviceAccountName") else ""
         message = f'the secret "{name}" that holds credentials is not there'
-        raise fields.error(at, message, "put it in a file beside this one")
+        path = fields.at(at) if at else fields.path
+        fields.reader.refuse_here(path, message, "put it in a file beside this one")
+        return Secret(name=name)
     return secret
 
 
@@ -226,7 +229,7 @@ def of_storage(storage: Fields, context: Context, uri: str) -> tuple[str, dict[s
         )
         raise storage.error("parameters", message + "not supported")
     if context.resources.on_cluster:
-        config = settings(context)
+        config = settings(context.resources)
         name = context.annotations.get(config.annotation, config.storage_secret)
         use = SecretUse(kind="storage", secret=name, key=key, parameters=parameters)
         return uri or f"{secret_uses.ADDRESS}://{path.lstrip('/')}", secret_uses.written([use])
@@ -288,7 +291,7 @@ def stored(uri: str, data: Mapping[str, str], use: SecretUse) -> tuple[str, dict
 
 def _entry(storage: Fields, context: Context, key: str, kind: str) -> dict[str, str]:
     """The entry of the storage secret: the one of that key, or else the default one, which may be missing."""
-    config = settings(context)
+    config = settings(context.resources)
     name = context.annotations.get(config.annotation, config.storage_secret)
     secret = context.resources.secret(context.namespace, name)
     if secret is None:

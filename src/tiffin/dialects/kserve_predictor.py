@@ -10,24 +10,26 @@ from tiffin.dialects import (
     kserve_component,
     kserve_containers,
     kserve_credentials,
+    kserve_pods,
     kserve_storage,
     kubernetes,
     runtimes,
 )
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, describe
+from tiffin.dialects.fields import ELSEWHERE, LATER, NO_EFFECT, Fields, describe
 from tiffin.dialects.kserve_component import Extension
 from tiffin.dialects.kserve_context import FORMAT, NAME, Context
+from tiffin.dialects.kserve_pods import OF_PROGRAMS, Overlay
 from tiffin.dialects.kserve_storage import MOUNT
 from tiffin.dialects.kubernetes import Container
 from tiffin.dialects.runtimes import LOADED, MAIN, Runtime
-from tiffin.spec import Artefact, Batching, Component, ModelSource
+from tiffin.spec import Artefact, Batching, Component, ModelSource, Pod
 from tiffin.spec.deployment import Protocol
 
 LEGACY = ("sklearn", "xgboost", "tensorflow", "pytorch", "triton", "onnx", "huggingface", "pmml", "lightgbm",
           "paddle")  # fmt: skip
-POD_FIELDS = tuple(name for name in kubernetes.POD_FIELDS if name not in ("serviceAccount", "serviceAccountName"))
 _ON_V2 = ("triton", "vLLM")
+_LOADED_HERE = "has no effect: Tiffin loads the model itself"
 
 
 class Predictor(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,25 +54,25 @@ def read(fields: Fields, context: Context) -> Predictor:
         raise fields.error("name", f"expected a name that matches {NAME.pattern}, found {describe(name)}")
     extension = kserve_component.extension(fields, context)
     fields.refuse("workerSpec", f"a model over several machines {LATER}")
-    fields.ignore(("storageContainerName",), NO_EFFECT)
+    fields.ignore_each(("storageContainerName",), ELSEWHERE)
     kind = _implementation(fields)
-    containers = kserve_containers.listed(fields, has_model=bool(kind))
-    fields.ignore(POD_FIELDS, NO_EFFECT)
-    fields.accept("serviceAccount", "serviceAccountName", "storageUris")
+    containers = kserve_containers.listed(fields, context, has_model=bool(kind))
+    overlay = kserve_pods.read(fields, containers.beside)
+    fields.accept("storageUris")
     fields.finish()
     runtime, format = None, ""
     if kind:
         model = fields.section(kind)
         component, protocol, runtime, format = _model(
-            model, fields, "" if kind == "model" else kind, extension, context
+            model, fields, "" if kind == "model" else kind, extension, overlay, context
         )
     elif containers.main is not None:
-        component, protocol = _custom(containers.main, fields, extension, context)
+        component, protocol = _custom(containers.main, fields, extension, overlay, context)
     else:
         raise fields.error("containers", f'expected a container beside the transformer, named "{MAIN}"')
     transformer = None
     if containers.transformer is not None:
-        transformer = _collocated(containers.transformer, extension, context)
+        transformer = _collocated(containers.transformer, extension, overlay.alone(), context)
     return Predictor(
         name=name,
         component=component,
@@ -101,7 +103,7 @@ def _implementation(fields: Fields) -> str:
 
 
 def _model(
-    fields: Fields, component: Fields, legacy: str, extension: Extension, context: Context
+    fields: Fields, component: Fields, legacy: str, extension: Extension, overlay: Overlay, context: Context
 ) -> tuple[Component, Protocol, Runtime, str]:
     version = ""
     if legacy:
@@ -131,12 +133,14 @@ def _model(
         raise fields.error("name", "the 'name' field is not allowed in standard predictor")
     if is_loaded:
         found = _loaded(fields, format, version, artefacts, credentials, extension, context)
+        own = kserve_pods.laid_over(fields, runtime)
+        found = msgspec.structs.replace(found, pod=kserve_pods.composed(own, overlay, context, runtime))
         found = msgspec.structs.replace(found, grpc=found.grpc or is_grpc)
         if runtime.names_outputs_by_method and isinstance(found.source, ModelSource):
             source = msgspec.structs.replace(found.source, output=found.source.method)
             found = msgspec.structs.replace(found, source=source)
     else:
-        found = _contained(fields, format, runtime, artefacts, credentials, extension, context)
+        found = _contained(fields, format, runtime, artefacts, credentials, extension, overlay, context)
     return found, wire, runtime, format
 
 
@@ -201,12 +205,16 @@ def _loaded(
         credentials=credentials,
     )
     resources = kubernetes.resources(fields)
-    fields.ignore(("image", "runtimeVersion"), "has no effect: Tiffin loads the model itself")
+    fields.ignore(("image", "runtimeVersion"), _LOADED_HERE)
     grpc = _has_grpc_port(fields)
     read = ("args", "ports") if grpc else ("args",)
-    fields.ignore([name for name in kubernetes.CONTAINER_FIELDS if name not in read], NO_EFFECT)
+    ignored = [name for name in kubernetes.CONTAINER_FIELDS if name not in read]
+    fields.ignore([name for name in ignored if name not in OF_PROGRAMS], NO_EFFECT, "local")
+    fields.ignore_each([name for name in ignored if name in OF_PROGRAMS], _LOADED_HERE)
     secrets = kubernetes.secret_variables(fields)
-    found = extension.component("predictor", source, environment, resources, workers=workers, secrets=secrets)
+    found = extension.component(
+        "predictor", source, environment, resources, workers=workers, secrets=secrets, pod=Pod()
+    )
     return msgspec.structs.replace(found, grpc=grpc)
 
 
@@ -240,7 +248,8 @@ def _arguments(fields: Fields) -> int:
             index += 1
             value = arguments[index]
         if name != "--workers":
-            fields.reader.warn(at, f"{describe(arguments[index])} {NO_EFFECT}")
+            said = describe(arguments[index])
+            fields.reader.warn_each(at, f"{said} {NO_EFFECT}", f"{said} {_LOADED_HERE}")
         elif not re.fullmatch(r"[1-9][0-9]{0,3}", value):
             raise fields.reader.error(at, f"expected --workers=N with N from 1 to 9999, found {describe(value)}")
         else:
@@ -256,6 +265,7 @@ def _contained(
     artefacts: dict[str, Artefact],
     credentials: dict[str, str],
     extension: Extension,
+    overlay: Overlay,
     context: Context,
 ) -> Component:
     """A model in the container of a runtime somebody wrote."""
@@ -275,14 +285,15 @@ def _contained(
         raise fields.error("image", f"the runtime {runtime.name} names no image")
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
     secrets = container.secret_variables
-    return extension.component("predictor", source, environment, container.resources, secrets=secrets)
+    pod = kserve_pods.composed(kserve_pods.program(container, context), overlay, context, runtime)
+    return extension.component("predictor", source, environment, container.resources, secrets=secrets, pod=pod)
 
 
 # ---- containers
 
 
 def _custom(
-    fields: Fields, component: Fields, extension: Extension, context: Context
+    fields: Fields, component: Fields, extension: Extension, overlay: Overlay, context: Context
 ) -> tuple[Component, Protocol]:
     container = kserve_containers.read(fields, context)
     kserve_containers.need_image(fields, container)
@@ -293,7 +304,9 @@ def _custom(
     container, artefacts, credentials = stored(fields, container, component, context)
     source, environment = kserve_containers.source(container, context, artefacts, credentials)
     secrets = container.secret_variables
-    found = extension.component("predictor", source, environment, container.resources, secrets=secrets)
+    own = kserve_pods.usual(kserve_pods.program(container, context), fields)
+    pod = kserve_pods.composed(own, overlay, context)
+    found = extension.component("predictor", source, environment, container.resources, secrets=secrets, pod=pod)
     return found, "open-inference" if protocol == "v2" else "kserve-v1"
 
 
@@ -312,7 +325,7 @@ def stored(
     return container, artefacts, credentials
 
 
-def _collocated(fields: Fields, extension: Extension, context: Context) -> Component:
+def _collocated(fields: Fields, extension: Extension, overlay: Overlay, context: Context) -> Component:
     """A transformer among the predictor's containers: a component of its own here, with the same scaling."""
     container = kserve_containers.read(fields, context)
     kserve_containers.need_image(fields, container)
@@ -323,7 +336,15 @@ def _collocated(fields: Fields, extension: Extension, context: Context) -> Compo
     container = kserve_containers.with_arguments(container, wanted)
     source, environment = kserve_containers.source(container, context, {}, {})
     plain = msgspec.structs.replace(extension, logger=None, batching=Batching())
-    secrets = container.secret_variables
+    message = "runs in pods of its own, beside those of the predictor"
+    fields.reader.warn(fields.path, message, "kubernetes")
+    pod = kserve_pods.composed(kserve_pods.program(container, context), overlay, context)
     return plain.component(
-        "transformer", source, environment, container.resources, calls="predictor", secrets=secrets
+        "transformer",
+        source,
+        environment,
+        container.resources,
+        calls="predictor",
+        secrets=container.secret_variables,
+        pod=pod,
     )

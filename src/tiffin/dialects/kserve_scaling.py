@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import msgspec
 
-from tiffin.dialects import kubernetes
+from tiffin.dialects import kserve_automatic
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import NO_BURST, NO_EFFECT, Fields, describe, one_of
+from tiffin.dialects.fields import ELSEWHERE, NO_BURST, NO_EFFECT, Fields, describe, one_of
 from tiffin.dialects.kserve_context import Context
-from tiffin.spec import Measure, Scaling, Stabilization, Windows
-from tiffin.spec.scaling import Metric
+from tiffin.spec import Measure, Scaling, Windows
+from tiffin.spec.scaling import Autoscaler, Metric
 
 PREFIX = "autoscaling.knative.dev/"
 METRICS: tuple[Metric, ...] = ("cpu", "memory", "concurrency", "rps")
@@ -48,7 +48,7 @@ class Annotation(msgspec.Struct, frozen=True):
 def notes_of(fields: Fields, context: Context) -> dict[str, Annotation]:
     """Knative's annotations of a component by their names in dashes; its own count before those of the whole.
 
-    The component's other annotations are for its pods, and listed as having no effect.
+    The component's other annotations are for its pods, and listed as having no effect on one machine.
     """
     document = fields.reader.document.path
     root = child(child(document, "metadata"), "annotations")
@@ -60,13 +60,15 @@ def notes_of(fields: Fields, context: Context) -> dict[str, Annotation]:
             path = child(place, key)
             if not key.startswith(PREFIX):
                 if written is own:
-                    fields.reader.warn(path, NO_EFFECT)
+                    fields.reader.warn(path, NO_EFFECT, "local")
                 continue
             name = dashed(key)
             if name in WINDOWS or name in _OTHERS:
                 found[name] = Annotation(text, path)
             elif written is own or is_first:
-                fields.reader.warn(path, NO_EFFECT)
+                fields.reader.warn(path, NO_EFFECT, "local")
+                if context.mode != "Knative":
+                    fields.reader.warn(path, ELSEWHERE, "kubernetes")
     return found
 
 
@@ -81,7 +83,8 @@ def read(fields: Fields, context: Context) -> Scaling:
     least, most = _bounds(fields, notes)
     metric, target = fields.text("scaleMetric", choices=("", *METRICS)), fields.integer("scaleTarget")
     fields.accept("scaleMetricType")  # KServe takes it and never reads it
-    measures, stabilization = _automatic(fields)
+    automatic = kserve_automatic.read(fields, context)
+    measures = automatic.measures
     uses_pods = _is_hpa(context, notes)
     _check(fields, context, notes, metric, target, bool(measures))
     if metric or not measures:
@@ -95,8 +98,25 @@ def read(fields: Fields, context: Context) -> Scaling:
         max_replicas=most,
         measures=measures,
         windows=_windows(fields, notes),
-        stabilization=stabilization,
+        stabilization=automatic.stabilization,
+        autoscaler=_autoscaler(fields, context, least, measures),
+        autoscaler_spec=automatic.spec,
     )
+
+
+def _autoscaler(fields: Fields, context: Context, least: int, measures: tuple[Measure, ...]) -> Autoscaler:
+    """Who changes the number on a cluster, by the mode and by the class that is named."""
+    if context.mode == "Knative":
+        return "knative"
+    if context.scaler == "hpa":
+        if least > 0 and all(measure.metric in _HPA for measure in measures):
+            return "hpa"
+        why = "never goes to zero" if least == 0 else "does not know calls at once or a second"
+        message = f"a HorizontalPodAutoscaler {why}; Tiffin's own autoscaler takes its place"
+        fields.reader.warn(fields.path, message, "kubernetes")
+        return ""
+    known: tuple[Autoscaler, ...] = ("keda", "external", "none")
+    return next((one for one in known if one == context.scaler), "")
 
 
 def _is_hpa(context: Context, notes: Mapping[str, Annotation]) -> bool:
@@ -187,7 +207,7 @@ def _windows(fields: Fields, notes: Mapping[str, Annotation]) -> Windows:
             continue
         note = notes[name]
         if field == "burst_capacity":
-            fields.reader.warn(note.path, NO_BURST)
+            fields.reader.warn(note.path, NO_BURST, "local")
         if is_duration:
             found[field] = _seconds(fields, note, least, most)
         else:
@@ -218,80 +238,3 @@ def _seconds(fields: Fields, note: Annotation, least: float, most: float) -> flo
         message = f'expected a duration such as "30s" from {least:g}s to {most:g}s, found {describe(note.text)}'
         raise fields.reader.error(note.path, message)
     return found
-
-
-# ---- autoScaling
-
-
-def _automatic(fields: Fields) -> tuple[tuple[Measure, ...], Stabilization]:
-    section = fields.mapping("autoScaling")
-    if section is None:
-        return (), Stabilization()
-    measures = [measure for metric in section.mappings("metrics") for measure in _metric(metric)]
-    behavior = section.mapping("behavior")
-    return tuple(measures), Stabilization() if behavior is None else _behavior(behavior)
-
-
-def _metric(metric: Fields) -> list[Measure]:
-    kind = metric.text("type", required=True)
-    if kind in ("External", "PodMetric"):
-        name = "external" if kind == "External" else "podmetric"
-        metric.accept("external", "podmetric")
-        metric.warn(name, f"scaling by a metric of another system {NO_EFFECT}")
-        return []
-    if kind != "Resource":
-        message = f"invalid HPA metric source type with value [{kind}],valid metric source types are Resource"
-        raise metric.error("type", message)
-    resource = metric.mapping("resource")
-    if resource is None:
-        metric.miss("resource")
-        message = "metricSpec.Resource is not set for resource metric source type"
-        raise metric.error("resource", message)
-    name = resource.text("name", required=True)
-    if name not in _HPA:
-        raise resource.error("name", f"resource type {name} is not supported")
-    target, is_value = _target(resource)
-    return [Measure(metric="cpu" if name == "cpu" else "memory", target=target, is_value=is_value)]
-
-
-def _target(resource: Fields) -> tuple[float | None, bool]:
-    target = resource.mapping("target")
-    if target is None:
-        return None, False
-    kind = target.text("type", choices=("", "Utilization", "AverageValue", "Value"))
-    percent = target.integer("averageUtilization")
-    average, value = target.raw("averageValue"), target.raw("value")
-    target.finish()
-    kind = kind or ("AverageValue" if average is not None and percent is None else "Utilization")
-    if kind == "Utilization":
-        if percent is None:
-            raise target.error("averageUtilization", "the AverageUtilization type should be set")
-        if not 1 <= percent <= 100:
-            message = "the target utilization percentage should be a [1-100] integer"
-            raise target.error("averageUtilization", message)
-        return float(percent), False
-    name, written = ("averageValue", average) if kind == "AverageValue" else ("value", value)
-    if written is None:
-        raise target.error(name, f"the {kind} type should be set")
-    amount = kubernetes.quantity(target.reader, written, target.at(name))
-    if amount <= 0:
-        raise target.error(name, f"expected an amount above zero, found {describe(written)}")
-    return amount, True
-
-
-def _behavior(behavior: Fields) -> Stabilization:
-    found: dict[str, float] = {}
-    for name, field in (("scaleUp", "up_seconds"), ("scaleDown", "down_seconds")):
-        section = behavior.mapping(name)
-        if section is None:
-            continue
-        seconds = section.integer("stabilizationWindowSeconds", minimum=0, maximum=3600)
-        if seconds is not None:
-            found[field] = float(seconds)
-        tolerance = section.raw("tolerance")
-        if tolerance is not None and name == "scaleDown":
-            found["tolerance"] = kubernetes.quantity(section.reader, tolerance, section.at("tolerance"))
-        elif tolerance is not None:
-            section.warn("tolerance", f"{NO_EFFECT}; that of scaleDown counts")
-        section.ignore(("policies", "selectPolicy"), NO_EFFECT)
-    return msgspec.convert(found, Stabilization)

@@ -15,6 +15,7 @@ _SCHEMES = ("gs", "s3", "pvc", "file", "https", "http", "hdfs", "webhdfs", "oci"
 _SCHEMES_OWN = ("model",)
 """The local model store: Tiffin reads it, KServe does not."""
 _SCHEMES_LATER = ("pvc", "modelscope")
+_ON_CLUSTERS = ("pvc",)
 _ABSOLUTE = re.compile(r"/.*")
 
 
@@ -24,7 +25,10 @@ def check(fields: Fields, name: str, uri: str) -> str:
     if not separator:
         return uri
     if scheme in _SCHEMES_LATER:
-        raise fields.error(name, f"{scheme}:// {LATER}", "copy the model to a path, https://, s3:// or gs://")
+        hint = "copy the model to a path, https://, s3:// or gs://"
+        if scheme not in _ON_CLUSTERS:
+            raise fields.error(name, f"{scheme}:// {LATER}", hint)
+        fields.reader.refuse_here(fields.at(name), f"{scheme}:// {LATER}", hint)
     if scheme not in (*_SCHEMES, *_SCHEMES_OWN):
         prefixes = ", ".join(f"{known}://" for known in _SCHEMES)
         raise fields.error(

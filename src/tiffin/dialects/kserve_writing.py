@@ -45,7 +45,7 @@ def write(deployment: Deployment) -> tuple[dict[str, Any], list[str]]:
     document = _document(said)
     base = next((_base(component) for component in deployment.components), "")
     try:
-        after = kserve.deployment(Document(value=document), base=base)
+        after = kserve.deployment(Document(value=document), base=base, target="")
     except SpecError as error:
         return document, [f"KServe does not take it as it is: {error}"]
     return document, [*_replaced(deployment, said), *comparing.differences(said, _unmarked(after, said))]

@@ -1,7 +1,8 @@
 """The parts that KServe and Seldon files take from Kubernetes: metadata, containers, quantities.
 
 A Pod says much that concerns a cluster (where to run, which volumes, which probes). Tiffin reads the image, the
-environment and the resources of a container and lists the rest as having no effect on this machine.
+environment and the resources of a container; the rest goes to a cluster as it is, and is listed as having no
+effect on one machine.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tiffin.dialects import pods
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import NO_EFFECT, Fields, Reader, describe
+from tiffin.dialects.fields import ELSEWHERE, NO_EFFECT, Fields, Reader, describe
 from tiffin.spec import Resources
 
 if TYPE_CHECKING:
@@ -51,11 +53,17 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     annotations: dict[str, str]
 
 
-def metadata(root: Fields, active: frozenset[str] = frozenset(), *, is_dotted: bool = False) -> Metadata:
+def metadata(
+    root: Fields,
+    active: frozenset[str] = frozenset(),
+    honoured: frozenset[str] = frozenset(),
+    *,
+    is_dotted: bool = False,
+) -> Metadata:
     """``metadata`` of an object, its name and namespace checked; ``is_dotted`` names may have several parts.
 
-    ``active`` are the labels and annotations that would make a cluster behave otherwise: they are kept, and a
-    warning says that they change nothing here.
+    ``active`` are the labels and annotations that would make another system behave otherwise: they are kept, and
+    a warning says that they change nothing; those of them that are ``honoured`` do on a cluster.
     """
     fields = root.section("metadata")
     name = fields.text("name", required=True)
@@ -72,7 +80,10 @@ def metadata(root: Fields, active: frozenset[str] = frozenset(), *, is_dotted: b
     fields.finish()  # a misspelt namespace is better news than a secret that is not in it
     for field, written in (("labels", labels), ("annotations", annotations)):
         for key in sorted(active & written.keys()):
-            fields.reader.warn(child(fields.at(field), key), f"is kept, but {NO_EFFECT}")
+            path = child(fields.at(field), key)
+            fields.reader.warn(path, f"is kept, but {NO_EFFECT}", "local")
+            if key not in honoured:
+                fields.reader.warn(path, f"is kept, but {ELSEWHERE}", "kubernetes")
     return Metadata(name=name, namespace=namespace, labels=labels, annotations=annotations)
 
 
@@ -80,6 +91,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     """What is read of a container. ``ports`` are those it says it listens on, in their order.
 
     ``ready_path`` is where its readiness probe asks. Nothing in ``$()`` is filled in yet, but in ``environment``.
+    ``raw`` is the container as it was written, for a cluster.
     """
 
     name: str = ""
@@ -91,10 +103,11 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[int, ...] = ()
     ready_path: str = ""
     resources: Resources = Resources()
+    raw: dict[str, Any] = {}
 
 
 def container(fields: Fields, namespace: str = "default", objects: Objects | None = None) -> Container:
-    """A container of a Pod; whatever is not read of it is listed as having no effect."""
+    """A container of a Pod; whatever is not read of it is listed as having no effect on one machine."""
     found = Container(
         name=fields.text("name"),
         image=fields.text("image"),
@@ -105,12 +118,20 @@ def container(fields: Fields, namespace: str = "default", objects: Objects | Non
         ports=_ports(fields),
         ready_path=_ready_path(fields),
         resources=resources(fields),
+        raw=raw(fields),
     )
-    fields.ignore([name for name in CONTAINER_FIELDS if name not in _READ], NO_EFFECT)
+    fields.ignore([name for name in CONTAINER_FIELDS if name not in _READ], NO_EFFECT, "local")
     return found
 
 
 _READ = ("args", "command", "ports", "readinessProbe")
+_WRITTEN = frozenset(("name", "image", "env", "resources", *CONTAINER_FIELDS))
+
+
+def raw(container: Fields) -> dict[str, Any]:
+    """The fields of a container as they were written."""
+    written = {name: value for name, value in container.value.items() if name in _WRITTEN and value is not None}
+    return {name: pods.compact(value) for name, value in written.items()}
 
 
 def _ports(fields: Fields) -> tuple[int, ...]:
@@ -130,7 +151,7 @@ def _ready_path(fields: Fields) -> str:
     if probe is None:
         return ""
     get = probe.mapping("httpGet")
-    probe.ignore(("exec", "grpc"), NO_EFFECT)
+    probe.ignore(("exec", "grpc"), NO_EFFECT, "local")
     probe.accept("tcpSocket", "initialDelaySeconds", "timeoutSeconds", "periodSeconds", "successThreshold",
                  "failureThreshold", "terminationGracePeriodSeconds")  # fmt: skip
     if get is None:
@@ -144,7 +165,8 @@ def environment(
 ) -> dict[str, str]:
     """``env[]`` as a mapping; ``$(NAME)`` stands for an earlier variable, as in Kubernetes.
 
-    ``valueFrom`` is looked up among ``objects``: keys of secrets and config maps.
+    ``valueFrom`` is looked up among ``objects``: keys of secrets and config maps. On a cluster it is left to the
+    kubelet, so that no secret's value gets into what is desired.
     """
     found: dict[str, str] = {}
     for entry in container.mappings(name):
@@ -156,9 +178,11 @@ def environment(
         entry.finish()
         if entry.raw("valueFrom"):
             source = entry.section("valueFrom")
-            referred = _referred(source, namespace, objects)
+            on_cluster = entry.reader.target == "kubernetes"
+            referred = _referred(source, namespace, None if on_cluster else objects)
             if referred is None:
-                entry.warn("valueFrom", f"cannot be looked up on this machine; {variable} is not set from it")
+                message = f"cannot be looked up on this machine; {variable} is not set from it"
+                entry.warn("valueFrom", message, "local")
                 continue
             found[variable] = referred
             continue
@@ -209,12 +233,12 @@ def resources(container: Fields, name: str = "resources") -> Resources:
     if fields is None:
         return Resources()
     requests, limits = fields.mapping("requests"), fields.mapping("limits")
-    fields.ignore(("claims",), NO_EFFECT)
+    fields.ignore(("claims",), NO_EFFECT, "local")
     asked = _amounts(requests)
     allowed = _amounts(limits)
     for resource, amount in allowed.items():
         if asked.setdefault(resource, amount) != amount and limits is not None and resource != "memory":
-            limits.warn(resource, "limits are not enforced on this machine; the request counts")
+            limits.warn(resource, "limits are not enforced on this machine; the request counts", "local")
     memory, limit = asked.get("memory"), allowed.get("memory")
     gpus = [amount for resource, amount in asked.items() if resource.endswith("/gpu")]
     return Resources(
@@ -234,7 +258,7 @@ def _amounts(fields: Fields | None) -> dict[str, float]:
         if name in ("cpu", "memory") or name.endswith("/gpu"):
             found[name] = amount
         else:
-            fields.warn(name, NO_EFFECT)
+            fields.warn(name, NO_EFFECT, "local")
     return found
 
 

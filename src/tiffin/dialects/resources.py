@@ -119,7 +119,7 @@ def read(document: Document, kind: str) -> tuple[Resources, tuple[SpecWarning, .
     Raises:
         SpecError: it does not say what an object of its kind must.
     """
-    reader = Reader(document)
+    reader = Reader(document, "")
     root = reader.root()
     root.accept("apiVersion", "kind", "status")
     if kind in runtimes.KINDS:
@@ -141,7 +141,7 @@ def _secret(root: Fields) -> Secret:
         try:
             data[key] = base64.b64decode("".join(value.split()), validate=True).decode()
         except UnicodeDecodeError:
-            root.reader.warn(child(root.at("data"), key), f"is not text; it {NO_EFFECT}")
+            root.reader.warn(child(root.at("data"), key), f"is not text; it {NO_EFFECT}", "local")
         except (binascii.Error, ValueError):
             message = "expected base64, found something else"
             raise root.reader.error(
@@ -154,13 +154,13 @@ def _secret(root: Fields) -> Secret:
 def _config_map(root: Fields) -> ConfigMap:
     metadata = kubernetes.metadata(root, is_dotted=True)
     root.accept("immutable")
-    root.ignore(("binaryData",), NO_EFFECT)
+    root.ignore(("binaryData",), NO_EFFECT, "local")
     return ConfigMap(name=metadata.name, namespace=metadata.namespace, data=root.text_map("data"))
 
 
 def _service_account(root: Fields) -> ServiceAccount:
     metadata = kubernetes.metadata(root, is_dotted=True)
-    root.ignore(("imagePullSecrets",), NO_EFFECT)
+    root.ignore(("imagePullSecrets",), NO_EFFECT, "local")
     root.accept("automountServiceAccountToken")
     names = []
     for secret in root.mappings("secrets"):

@@ -8,11 +8,12 @@ too, with the same words.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
 from tiffin.dialects import kubernetes
-from tiffin.dialects.fields import NO_EFFECT, Fields, describe
+from tiffin.dialects.fields import ELSEWHERE, NO_EFFECT, Fields, describe
 from tiffin.dialects.kubernetes import Container
 
 API_VERSIONS = ("serving.kserve.io/v1alpha1",)
@@ -58,6 +59,9 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True):
     container: Container | None = None
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
+    pod: dict[str, Any] = {}
+    """What it says of pods, as a PodSpec without that container."""
+    pod_annotations: dict[str, str] = {}
 
     @property
     def is_replaced(self) -> bool:
@@ -274,10 +278,12 @@ def read(root: Fields, *, is_cluster: bool) -> Runtime:
         raise spec.error("containers", f'expected a container named "{MAIN}", found none')
     for index, container in enumerate(containers):
         if index != main:
-            container.reader.warn(container.path, f"a container beside the model's {NO_EFFECT}")
-    spec.ignore(kubernetes.POD_FIELDS, NO_EFFECT)
+            container.reader.warn(container.path, f"a container beside the model's {NO_EFFECT}", "local")
+    pod = spec.for_pods(kubernetes.POD_FIELDS)
+    if beside := [container.raw for index, container in enumerate(read) if index != main]:
+        pod["containers"] = beside
     spec.ignore(_MODEL_MESH, "is for ModelMesh only")
-    spec.ignore(("grpcMaxMessageSize", "imagePullSecrets"), NO_EFFECT)
+    spec.ignore_each(("grpcMaxMessageSize",), ELSEWHERE)
     created = (root.value.get("metadata") or {}).get("creationTimestamp")
     return Runtime(
         name=metadata.name,
@@ -291,6 +297,8 @@ def read(root: Fields, *, is_cluster: bool) -> Runtime:
         container=read[main],
         labels=labels,
         annotations=metadata.annotations | annotations,
+        pod=pod,
+        pod_annotations=annotations,
     )
 
 

@@ -17,7 +17,7 @@ from tiffin.dialects.fields import LATER, Fields, Reader, describe
 from tiffin.dialects.resources import Resources
 from tiffin.dialects.seldon_annotations import Annotated
 from tiffin.dialects.seldon_predictor import Context, Predictor
-from tiffin.spec import Deployment, Variant
+from tiffin.spec import Deployment, Target, Variant
 from tiffin.spec.deployment import Protocol
 
 API_VERSIONS = (
@@ -35,7 +35,12 @@ _KAFKA = ("KAFKA_BROKER", "KAFKA_INPUT_TOPIC", "KAFKA_OUTPUT_TOPIC")
 
 
 def deployment(
-    document: Document, *, base: str = "", domain: str = routes.DOMAIN, resources: Resources | None = None
+    document: Document,
+    *,
+    base: str = "",
+    domain: str = routes.DOMAIN,
+    resources: Resources | None = None,
+    target: Target = "local",
 ) -> Deployment:
     """A SeldonDeployment document as a deployment; relative model paths start from ``base``.
 
@@ -44,7 +49,7 @@ def deployment(
     Raises:
         SpecError: Seldon would refuse it, or it asks for what this version does not serve.
     """
-    reader = Reader(document)
+    reader = Reader(document, target)
     root = reader.root()
     root.accept("apiVersion", "kind", "status")
     metadata = kubernetes.metadata(root)

@@ -35,7 +35,7 @@ def of(graph: Fields, uri: str, secrets: Secrets) -> tuple[str, dict[str, str]]:
         return uri, secret_uses.written([SecretUse(kind="rclone", secret=name)])
     if name not in secrets:
         hint = f"the Secret {describe(name)} is not among the files read; credentials come from the shell"
-        graph.warn("envSecretRefName", hint)
+        graph.warn("envSecretRefName", hint, "local")
         return uri, {}
     found, credentials, unused = convert(uri, secrets[name])
     if unused:

@@ -55,7 +55,7 @@ def write(deployment: Deployment) -> tuple[dict[str, Any], list[str]]:
         "metadata": metadata,
         "spec": {"protocol": protocol, "predictors": _predictors(deployment, protocol)},
     }
-    after = seldon.deployment(Document(value=document), base=base_of(deployment))
+    after = seldon.deployment(Document(value=document), base=base_of(deployment), target="")
     return document, [*comparing.differences(deployment, after), *_directories(deployment)]
 
 

@@ -13,7 +13,16 @@ from tiffin.dialects.documents import Document, child
 from tiffin.dialects.fields import LATER, NO_EFFECT, describe, slug
 from tiffin.dialects.resources import Resources
 from tiffin.errors import SpecError
-from tiffin.spec import Artefact, Component, Deployment, ModelSource, SpecWarning
+from tiffin.spec import (
+    Artefact,
+    Component,
+    Deployment,
+    ModelSource,
+    SpecWarning,
+    Target,
+    for_target,
+    warnings_for,
+)
 
 MODEL_SUFFIXES = frozenset((".joblib", ".pkl", ".pickle", ".skops", ".bst", ".ubj", ".onnx", ".model", ".lgb"))
 _MANIFEST_SUFFIXES = frozenset((".yaml", ".yml", ".json"))
@@ -22,19 +31,21 @@ _GENERIC = frozenset(("model", "saved-model", "sklearn-model", "pipeline", "esti
 
 
 class _Front(Protocol):
-    def __call__(self, document: Document, *, base: str, domain: str, resources: Resources) -> Deployment: ...
+    def __call__(
+        self, document: Document, *, base: str, domain: str, resources: Resources, target: Target
+    ) -> Deployment: ...
 
 
-def _tiffin(document: Document, *, base: str, domain: str, resources: Resources) -> Deployment:
-    return tiffin.deployment(document, base=base, domain=domain)
+def _tiffin(document: Document, *, base: str, domain: str, resources: Resources, target: Target) -> Deployment:
+    return tiffin.deployment(document, base=base, domain=domain, target=target)
 
 
-def _kserve(document: Document, *, base: str, domain: str, resources: Resources) -> Deployment:
-    return kserve.deployment(document, base=base, domain=domain, resources=resources)
+def _kserve(document: Document, *, base: str, domain: str, resources: Resources, target: Target) -> Deployment:
+    return kserve.deployment(document, base=base, domain=domain, resources=resources, target=target)
 
 
-def _seldon(document: Document, *, base: str, domain: str, resources: Resources) -> Deployment:
-    return seldon.deployment(document, base=base, domain=domain, resources=resources)
+def _seldon(document: Document, *, base: str, domain: str, resources: Resources, target: Target) -> Deployment:
+    return seldon.deployment(document, base=base, domain=domain, resources=resources, target=target)
 
 
 FRONTS: dict[tuple[str, str], _Front] = {
@@ -56,10 +67,10 @@ _REFUSED = {
 }
 
 
-def read(path: Path, domain: str, resources: Resources) -> list[Deployment]:
+def read(path: Path, domain: str, resources: Resources, target: Target = "local") -> list[Deployment]:
     """The deployments of a file or directory, which may refer to ``resources`` and to those beside them."""
     if path.is_dir():
-        return _read_directory(path, domain, resources)
+        return _read_directory(path, domain, resources, target)
     if not path.exists():
         raise SpecError("expected a file or directory, found nothing", place=str(path))
     if not path.is_file():
@@ -75,7 +86,7 @@ def read(path: Path, domain: str, resources: Resources) -> list[Deployment]:
     if _is_model(path):
         return [_model(path, domain)]
     if path.suffix in _MANIFEST_SUFFIXES:
-        return _manifest(path, domain, resources)
+        return _manifest(path, domain, resources, target)
     known = ", ".join(sorted(_MANIFEST_SUFFIXES | MODEL_SUFFIXES))
     raise SpecError(
         f"expected a deployment file or a saved model, found {describe(path.name)}",
@@ -85,12 +96,19 @@ def read(path: Path, domain: str, resources: Resources) -> list[Deployment]:
 
 
 def parse(
-    text: str, *, file: str = "", base: str = "", domain: str = routes.DOMAIN, resources: Resources | None = None
+    text: str,
+    *,
+    file: str = "",
+    base: str = "",
+    domain: str = routes.DOMAIN,
+    resources: Resources | None = None,
+    target: Target = "local",
 ) -> list[Deployment]:
     """The deployments of a YAML or JSON text; relative paths in it start from ``base``, or where it says itself.
 
     They may refer to ``resources`` and to those in the text itself. A text that has nothing but resources gives
-    no deployments.
+    no deployments. ``target`` is where they are to run: what it cannot do is refused or warned of, and what
+    concerns another one only is left out; empty is not decided yet.
 
     Raises:
         SpecError: the text is malformed, or says what cannot be served.
@@ -98,23 +116,27 @@ def parse(
     items = _items(text, file)
     beside, aside = _gather(items)
     context = (resources or Resources()) | beside
+    if target == "kubernetes":
+        context = msgspec.structs.replace(context, on_cluster=True)
     _check_priorities(items, context)
     found: list[Deployment] = []
     for item in items:
-        version, kind = _kind(item)
+        version, kind = kind_of(item)
         front = FRONTS.get((version, kind))
         if front is not None:
             bare, start = bases.taken(item, base)
-            found.append(front(bare, base=start, domain=domain, resources=context))
+            read = front(bare, base=start, domain=domain, resources=context, target=target)
+            found.append(for_target(read, target))
         elif (version, kind) in _REFUSED:
             at = child(item.path, "kind")
             raise SpecError(_REFUSED[version, kind], at=at, place=item.place(at))
         elif (version, kind) not in _beside():
-            raise _unknown(item, version, kind)
+            raise unknown(item, version, kind)
     if not found and not beside:
         raise SpecError("expected a deployment, found none", hint=_known_kinds(), place=file)
     if found:
-        found[0] = msgspec.structs.replace(found[0], warnings=found[0].warnings + tuple(aside))
+        said = warnings_for(aside, target)
+        found[0] = msgspec.structs.replace(found[0], warnings=found[0].warnings + said)
     return found
 
 
@@ -135,14 +157,15 @@ def _gather(items: list[Document]) -> tuple[Resources, list[SpecWarning]]:
     found = Resources()
     warnings: list[SpecWarning] = []
     for item in items:
-        version, kind = _kind(item)
+        version, kind = kind_of(item)
         if (version, kind) in objects.KINDS:
             more, said = objects.read(item, kind)
             found |= more
             warnings += said
         elif kind in _COMPANIONS and version == "v1":
             at = child(item.path, "kind")
-            warnings.append(SpecWarning(at, f"the {kind} in document {item.index + 1} {NO_EFFECT}"))
+            message = f"the {kind} in document {item.index + 1} {NO_EFFECT}"
+            warnings.append(SpecWarning(at, message, "local"))
     return found, warnings
 
 
@@ -150,7 +173,7 @@ def _check_priorities(items: list[Document], context: Resources) -> None:
     """Refuse a runtime that ties with another one."""
     every = runtimes.known(context.runtimes)
     for item in items:
-        version, kind = _kind(item)
+        version, kind = kind_of(item)
         if kind not in runtimes.KINDS or version not in runtimes.API_VERSIONS:
             continue
         (new,) = objects.read(item, kind)[0].runtimes
@@ -180,7 +203,8 @@ def _unlist(document: Document) -> list[Document]:
     ]
 
 
-def _kind(document: Document) -> tuple[str, str]:
+def kind_of(document: Document) -> tuple[str, str]:
+    """The ``apiVersion`` and ``kind`` that a document declares; raises SpecError where it has none."""
     value = document.value
     if not isinstance(value, dict):
         place = document.place(document.path)
@@ -196,7 +220,8 @@ def _kind(document: Document) -> tuple[str, str]:
     return found[0], found[1]
 
 
-def _unknown(document: Document, version: str, kind: str) -> SpecError:
+def unknown(document: Document, version: str, kind: str) -> SpecError:
+    """The error for a document of a kind that nobody reads."""
     named = any(kind == known for _, known in FRONTS)
     at = child(document.path, "apiVersion" if named else "kind")
     message = f"{version} {kind} is not a kind this version of Tiffin reads"
@@ -210,11 +235,11 @@ def _known_kinds() -> str:
 # ---- files
 
 
-def _manifest(path: Path, domain: str, resources: Resources) -> list[Deployment]:
+def _manifest(path: Path, domain: str, resources: Resources, target: Target) -> list[Deployment]:
     text = _text(path)
     if path.suffix != ".json" and _looks_like_bentofile(documents.parse(text, str(path))):
         return [_service(bentoml.parse(text, str(path)), path.parent, domain)]
-    return parse(text, file=str(path), base=str(path.parent), domain=domain, resources=resources)
+    return parse(text, file=str(path), base=str(path.parent), domain=domain, resources=resources, target=target)
 
 
 def _looks_like_bentofile(found: list[Document]) -> bool:
@@ -224,15 +249,15 @@ def _looks_like_bentofile(found: list[Document]) -> bool:
     return isinstance(found[0].value.get("service"), str) and not {"apiVersion", "kind"} & found[0].value.keys()
 
 
-def _read_directory(path: Path, domain: str, resources: Resources) -> list[Deployment]:
+def _read_directory(path: Path, domain: str, resources: Resources, target: Target) -> list[Deployment]:
     for name in bentoml.FILES:
         if (path / name).is_file():
-            return read(path / name, domain, resources)
+            return read(path / name, domain, resources, target)
     project = path / "pyproject.toml"
     if project.is_file() and (found := bentoml.parse_pyproject(_text(project), str(project))) is not None:
         return [_service(_with_layout(found, path), path, domain)]
     if (path / "service.py").is_file():
-        return read(path / "service.py", domain, resources)
+        return read(path / "service.py", domain, resources, target)
     files = sorted(file for file in path.iterdir() if file.is_file())
     manifests = [
         file
@@ -241,7 +266,7 @@ def _read_directory(path: Path, domain: str, resources: Resources) -> list[Deplo
     ]
     for file in manifests:
         resources |= gather(_text(file), file=str(file))
-    deployments = [found for file in manifests for found in read(file, domain, resources)]
+    deployments = [found for file in manifests for found in read(file, domain, resources, target)]
     if deployments or manifests:
         return deployments
     if any(_is_model(file) for file in files):

@@ -42,6 +42,7 @@ from tiffin.spec import (
     Rule,
     Step,
     Sticky,
+    Target,
     Traffic,
     Variant,
 )
@@ -56,13 +57,15 @@ _PROTOCOLS: dict[str, Protocol] = {
 _REVISIONS = ("stable", "canary")
 
 
-def deployment(document: Document, *, base: str = "", domain: str = routes.DOMAIN) -> Deployment:
+def deployment(
+    document: Document, *, base: str = "", domain: str = routes.DOMAIN, target: Target = "local"
+) -> Deployment:
     """A Tiffin document as a deployment; relative paths start from ``base``.
 
     Raises:
         SpecError: a field is missing, unknown or of another form, or two fields contradict each other.
     """
-    reader = Reader(document)
+    reader = Reader(document, target)
     written = DEPLOYMENT.read(reader, document.value, document.path)
     reader.finish()
     spec, metadata = written["spec"], written["metadata"]

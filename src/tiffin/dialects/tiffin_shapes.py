@@ -377,7 +377,7 @@ SHARE = Written(_PERCENT, "a percentage with its sign, such as 1%", lambda text:
 SIZE = Either(
     _EXPECTED_SIZE,
     number=Whole(1, 2**60),
-    str=Written(rf"(?=[0-9.]*[1-9]){QUANTITY}", _EXPECTED_SIZE, lambda text: int(_amount(text))),
+    str=Written(rf"(?=[0-9.]*[1-9]){QUANTITY}", _EXPECTED_SIZE, lambda text: math.ceil(_amount(text))),
 )
 """Bytes."""
 AMOUNT = Either(

@@ -58,7 +58,7 @@ def write(deployment: Deployment) -> tuple[dict[str, Any], list[str]]:
         "metadata": metadata,
         "spec": _spec(deployment),
     }
-    after = tiffin.deployment(Document(value=document), base=base_of(deployment))
+    after = tiffin.deployment(Document(value=document), base=base_of(deployment), target="")
     return document, comparing.differences(deployment, after)
 
 

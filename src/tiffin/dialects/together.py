@@ -10,7 +10,7 @@ from tiffin.dialects import documents, routes, sources
 from tiffin.dialects.resources import Resources
 from tiffin.errors import SpecError
 from tiffin.plan.objects import Source
-from tiffin.spec import Deployment
+from tiffin.spec import Deployment, Target
 
 _MANIFESTS = frozenset((".yaml", ".yml", ".json"))
 
@@ -19,9 +19,15 @@ Written = tuple[Deployment, dict[str, Any]]
 
 
 def read_all(
-    given: Sequence[Source], *, domain: str = routes.DOMAIN, known: Resources | None = None
+    given: Sequence[Source],
+    *,
+    domain: str = routes.DOMAIN,
+    known: Resources | None = None,
+    target: Target = "local",
 ) -> tuple[list[Written], Resources]:
     """The deployments of several sources, and the resources in them; ``known`` ones are there beside those.
+
+    ``target`` is where they are to run.
 
     Raises:
         SpecError: one of the sources cannot be read, or does not say what it must.
@@ -34,16 +40,18 @@ def read_all(
     found = [
         (deployment, _document(deployment, source))
         for source in given
-        for deployment in _deployments(source, domain, resources)
+        for deployment in _deployments(source, domain, resources, target)
     ]
     return found, gathered
 
 
-def _deployments(source: Source, domain: str, resources: Resources) -> list[Deployment]:
+def _deployments(source: Source, domain: str, resources: Resources, target: Target) -> list[Deployment]:
     if source.path:
-        return sources.read(Path(source.path), domain, resources)
+        return sources.read(Path(source.path), domain, resources, target)
     base = source.base or "."
-    return sources.parse(source.text, file=source.file, base=base, domain=domain, resources=resources)
+    return sources.parse(
+        source.text, file=source.file, base=base, domain=domain, resources=resources, target=target
+    )
 
 
 def _texts(source: Source) -> list[tuple[str, str]]:

@@ -29,6 +29,7 @@ from tiffin.spec.replica import Limits, Listen, ReplicaSpec
 from tiffin.spec.rollout import Gate, Rollout, Step
 from tiffin.spec.scaling import Measure, Scaling, Stabilization, Windows
 from tiffin.spec.traffic import Jwt, Match, Rule, Sticky, Traffic
+from tiffin.spec.views import Target, for_target, warnings_for
 
 __all__ = [
     "Artefact",
@@ -65,7 +66,10 @@ __all__ = [
     "Stabilization",
     "Step",
     "Sticky",
+    "Target",
     "Traffic",
     "Variant",
     "Windows",
+    "for_target",
+    "warnings_for",
 ]

@@ -13,7 +13,8 @@ class Pod(msgspec.Struct, frozen=True, kw_only=True):
     ``spec`` is a PodSpec as plain JSON, checked by the API server. Its container called ``main`` is the
     component's own: for a program it is the whole container, with its references to secrets and config maps as
     they were written; for a saved model or a service it is laid over the container that Tiffin writes (by key,
-    as a strategic merge does). Other containers and init containers run beside it. ``labels`` and
+    as a strategic merge does). ``$(PREDICTOR_HOST)`` in its arguments stands for where the predictor is reached;
+    the target fills it in. Other containers and init containers run beside it. ``labels`` and
     ``annotations`` are those of the pods. ``strategy`` is a Deployment's ``strategy``; ``disruption`` a
     PodDisruptionBudget's spec without its selector. ``is_read_only``: whether the model's files are mounted so.
     """
