@@ -6,6 +6,8 @@ in memory. Artefacts are local paths by now: a replica never downloads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from tiffin.spec.deployment import Component, Protocol
@@ -80,3 +82,26 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Services that run apart, by name: where each is called, ``http://host:port/path`` or ``unix:/some.sock``."""
     tasks: str = ""
     """Address of the store of its tasks; empty is what the environment says, or a file of the deployment."""
+
+
+def written(spec: ReplicaSpec) -> str:
+    """The order as JSON without the fields that have their defaults.
+
+    So that a field which Tiffin gains later changes no order that was given.
+    """
+    return msgspec.json.encode(_said(spec)).decode()
+
+
+def _said(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        config = value.__struct_config__
+        found = {config.tag_field: config.tag} if config.tag_field else {}
+        for field in msgspec.structs.fields(value):
+            own = getattr(value, field.name)
+            usual = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
+            if own != usual:
+                found[field.encode_name] = _said(own)
+        return found
+    if isinstance(value, tuple | list):
+        return [_said(item) for item in value]
+    return {key: _said(item) for key, item in value.items()} if isinstance(value, dict) else value

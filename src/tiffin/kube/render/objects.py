@@ -1,0 +1,37 @@
+"""What every object of a deployment has: its name, its labels, and whom it goes with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tiffin.kube import names
+from tiffin.kube.manifests import Manifest
+from tiffin.kube.placement import Placement
+from tiffin.spec import Deployment
+
+
+def owned(
+    deployment: Deployment,
+    placement: Placement,
+    api_version: str,
+    kind: str,
+    name: str,
+    *,
+    labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> Manifest:
+    """An object that goes when what the deployment was written as goes; ``fields`` are ``spec`` and its like."""
+    metadata: dict[str, Any] = {
+        "name": name,
+        "namespace": deployment.namespace,
+        "labels": {**(labels or {}), **names.labels(deployment)},
+    }
+    if annotations:
+        metadata["annotations"] = dict(annotations)
+    if placement.uid:
+        version, owner = placement.owner
+        reference = {"apiVersion": version, "kind": owner, "name": deployment.name, "uid": placement.uid}
+        metadata["ownerReferences"] = [reference | {"controller": True}]
+    return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
