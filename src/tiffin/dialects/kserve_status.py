@@ -250,11 +250,13 @@ def _failure(revision: RevisionStatus, failed: list[ReplicaStatus]) -> dict[str,
     problem = told.problem if told is not None else revision.problem if revision.phase == "Failed" else None
     if problem is None:
         return {}
-    found = {
+    found: dict[str, Any] = {
         "reason": problem.reason if problem.reason in _FAILURES else "ModelLoadFailed",
         "message": _told(problem),
         "modelRevisionName": revision.name,
     }
+    if problem.exit_code is not None:
+        found["exitCode"] = problem.exit_code
     if told is not None:
         found["location"] = told.name
         if told.started:

@@ -15,7 +15,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """What is observed of one deployment.
 
     ``problem`` is with the deployment as it was written; ``gateway`` is why the gateway was not told. ``idle``
-    are revisions that can serve without a replica; ``preparing`` are those whose artefacts are on their way.
+    are revisions that can serve without a replica; ``preparing`` are those whose artefacts are on their way;
+    ``serving`` are those that can serve with fewer replicas than are wanted just now.
     ``spread`` is what the gateway was told last, and ``is_told`` whether that is what it should know.
     ``is_observed`` says that this is about the newest spec. ``wanted`` counts replicas by revision and
     component; ``problems`` are with a whole revision, by number.
@@ -31,6 +32,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     problems: dict[int, Problem] = {}
     preparing: frozenset[int] = frozenset()
     idle: frozenset[int] = frozenset()
+    serving: frozenset[int] = frozenset()
     entry: str = "predictor"
     is_stopped: bool = False
     problem: Problem | None = None
@@ -82,6 +84,8 @@ def _phase(
         return "Idle"
     if number in view.preparing:
         return "Fetching"
+    if number in view.serving:
+        return "Ready"
     if wanted and all(ready.get(name, 0) >= max(1, count) for name, count in wanted.items()):
         return "Ready"
     if any(replica.phase in ("Failed", "CrashLoopBackOff") for replica in replicas):

@@ -59,12 +59,17 @@ def unscaled(component: Component) -> Component:
     return msgspec.structs.replace(component, scaling=Scaling(), pod=Pod())
 
 
-def digest(variant: Variant, protocol: Protocol) -> str:
+def digest(variant: Variant, protocol: Protocol, *, with_pods: bool = False) -> str:
     """What makes two versions of a variant the same revision: equal protocol and unscaled components.
 
     Only what differs from a default counts, so that a field that Tiffin gains later replaces nobody's replicas.
+    ``with_pods``: what the pods say counts too, which is so on a cluster.
     """
-    parts = (protocol, _said(tuple(unscaled(component) for component in variant.components)))
+    components = [
+        msgspec.structs.replace(component, scaling=Scaling()) if with_pods else unscaled(component)
+        for component in variant.components
+    ]
+    parts = (protocol, _said(tuple(components)))
     return hashlib.sha256(msgspec.json.encode(parts, order="sorted")).hexdigest()[:16]
 
 

@@ -67,8 +67,8 @@ def aim(
 ) -> Aim:
     """What to do with a variant whose revisions in ``servable`` can serve."""
     current = standing.current
-    stable = _stable(standing, canary_percent)
-    goal = _goal(standing, stable, canary_percent, has_rollout)
+    stable = stable_of(standing, canary_percent)
+    goal = goal_of(standing, canary_percent=canary_percent, has_rollout=has_rollout)
     reached = all(number in servable for number in goal)
     shares = goal if reached else _meanwhile(standing, goal, servable)
     proven = tuple(sorted({*standing.proven, *(servable & {current})}))
@@ -107,7 +107,7 @@ def aim(
     )
 
 
-def _stable(standing: Standing, canary_percent: float | None) -> int:
+def stable_of(standing: Standing, canary_percent: float | None) -> int:
     """The revision that keeps what the newest does not get."""
     rolled_back = canary_percent is not None and canary_percent < 100
     if rolled_back and standing.rolled_out == standing.current and standing.previous:
@@ -115,8 +115,11 @@ def _stable(standing: Standing, canary_percent: float | None) -> int:
     return standing.rolled_out
 
 
-def _goal(standing: Standing, stable: int, canary_percent: float | None, has_rollout: bool) -> dict[int, float]:
-    current = standing.current
+def goal_of(
+    standing: Standing, *, canary_percent: float | None = None, has_rollout: bool = False
+) -> dict[int, float]:
+    """The shares there should be once all revisions in them can serve; percentages above 0."""
+    current, stable = standing.current, stable_of(standing, canary_percent)
     if stable in (0, current):
         return {current: 100.0}
     if current == standing.rejected:

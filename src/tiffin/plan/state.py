@@ -12,12 +12,16 @@ RevisionPhase = Literal["Pending", "Fetching", "Starting", "Ready", "Idle", "Fai
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """Why something is not as it should be. ``reason`` is one CamelCase word, ``hint`` what to do next."""
+    """Why something is not as it should be. ``reason`` is one CamelCase word, ``hint`` what to do next.
+
+    ``exit_code`` is that of the container or process that ended, where one did.
+    """
 
     reason: str
     message: str
     hint: str = ""
     log: tuple[str, ...] = ()
+    exit_code: int | None = None
 
 
 class ReplicaStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,50 @@
+"""How many replicas a slot is to have, as far as that is the operator's business. Pure."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from tiffin.operator.observing import Part
+from tiffin.spec import Component, Scaling
+
+Owner = Literal["tiffin", "hpa", "keda", "knative", "external", "none"]
+
+
+def owner_of(scaling: Scaling) -> Owner:
+    """Whose the number is: what was said, else by what is measured."""
+    if scaling.autoscaler:
+        return scaling.autoscaler
+    if scaling.is_fixed:
+        return "none"
+    measures_use = all(measure.metric in ("cpu", "memory") for measure in scaling.measures)
+    return "hpa" if measures_use and scaling.min_replicas > 0 else "tiffin"
+
+
+def replicas_of(
+    component: Component, owner: Owner, part: Part | None, *, is_proven: bool, asked: int | None
+) -> int | None:
+    """The number the operator wants; ``None``: it is someone else's.
+
+    Args:
+        component: With the bounds there are now.
+        owner: Whose the number is.
+        part: What is there of it.
+        is_proven: Whether its revision was ever ready there: one that was not is never scaled to nothing.
+        asked: What the autoscaler wants, where that is newer than ``part``.
+    """
+    scaling = component.scaling
+    if owner in ("hpa", "keda", "knative", "external"):
+        return None
+    if owner == "none":
+        return scaling.min_replicas
+    now = asked if asked is not None else None if part is None else part.wanted
+    if now is None:
+        now = max(scaling.windows.initial_scale, scaling.min_replicas)
+    least = scaling.min_replicas if is_proven else max(1, scaling.min_replicas)
+    most = max(1, scaling.min_replicas) if scaling.max_replicas is None else scaling.max_replicas
+    return max(least, min(now, most) if most else now)
+
+
+def is_idle(owner: Owner, part: Part | None, *, is_proven: bool) -> bool:
+    """Whether it has no pods because nobody calls, and a call brings one."""
+    return owner == "tiffin" and is_proven and part is not None and part.wanted == 0

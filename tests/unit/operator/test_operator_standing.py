@@ -1,0 +1,385 @@
+"""Where deployments stand: histories of specs and pods, against a small model of what Kubernetes does."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import msgspec
+import pytest
+
+from tiffin.kube import names
+from tiffin.kube.capabilities import Capabilities
+from tiffin.kube.placement import Slot
+from tiffin.kube.settings import Settings
+from tiffin.operator.observing import Observed
+from tiffin.operator.revisions import Kept
+from tiffin.operator.standing import Outcome, stand
+from tiffin.spec import (
+    Artefact,
+    Component,
+    Deployment,
+    ModelSource,
+    Pod,
+    Scaling,
+    Variant,
+)
+
+
+def model(uri: str, **changes: Any) -> Component:
+    return Component(source=ModelSource(artefact=Artefact(f"s3://models/{uri}"), format="sklearn"), **changes)
+
+
+def deployment(uri: str = "1", **changes: Any) -> Deployment:
+    known: dict[str, Any] = {
+        "name": "iris",
+        "dialect": "kserve",
+        "components": (model(uri),),
+        "annotations": {"serving.kserve.io/deploymentMode": "Standard"},
+    }
+    return Deployment(**known | changes)
+
+
+class World:
+    """A cluster that keeps what the operator writes; ``roll`` lets a Deployment's pods come up."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+        self.object: dict[str, Any] = {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {"name": "iris", "namespace": "default", "uid": "u-1", "generation": 0, "annotations": {}},
+        }
+        self.deployments: dict[str, dict[str, Any]] = {}
+        self.revisions: dict[str, dict[str, Any]] = {}
+        self.remembered: dict[str, Kept] = {}
+        self.said: Outcome | None = None
+        self.spec = deployment()
+        self.writes = 0
+
+    @property
+    def outcome(self) -> Outcome:
+        assert self.said is not None
+        return self.said
+
+    def apply(self, spec: Deployment) -> Outcome:
+        self.spec = spec
+        self.object["metadata"]["generation"] += 1
+        return self.reconcile()
+
+    def observed(self, **changes: Any) -> Observed:
+        known: dict[str, Any] = {
+            "object": copy.deepcopy(self.object),
+            "deployments": tuple(copy.deepcopy(list(self.deployments.values()))),
+            "revisions": tuple(copy.deepcopy(list(self.revisions.values()))),
+            "remembered": self.remembered,
+            "pods": tuple(pod for one in self.deployments.values() for pod in pods_of(one)),
+        }
+        return Observed(**known | changes)
+
+    def decide(self, **changes: Any) -> Outcome:
+        return stand(self.spec, self.observed(**changes), Settings(), Capabilities(), self.now)
+
+    def reconcile(self, **changes: Any) -> Outcome:
+        outcome = self.said = self.decide(**changes)
+        self.remembered = dict(outcome.remembered)
+        self.writes = len(outcome.revisions_to_write) + (outcome.native_status is not None)
+        for one in outcome.revisions_to_write:
+            before = self.revisions.get(one["metadata"]["name"])
+            assert before is None or before["data"] == one["data"], "data of a ControllerRevision cannot change"
+            created = {"creationTimestamp": "2026-01-01T00:00:00Z"}
+            self.revisions[one["metadata"]["name"]] = {**one, "metadata": {**one["metadata"], **created}}
+        for name in outcome.revisions_to_delete:
+            del self.revisions[name]
+        rendered = {names.workload(self.spec, slot): slot for slot in outcome.placement.slots}
+        assert len(rendered) == len(outcome.placement.slots), "two slots have the same Deployment"
+        for name, slot in rendered.items():
+            self._put(name, slot)
+        for name in self.deployments.keys() - rendered.keys() - outcome.keep:
+            del self.deployments[name]
+        if outcome.native_status is not None:
+            self.object["status"] = outcome.native_status
+        return outcome
+
+    def _put(self, name: str, slot: Slot) -> None:
+        template = msgspec.json.encode(msgspec.structs.replace(slot.component, scaling=Scaling())).decode()
+        there = self.deployments.get(name)
+        if there is None:
+            there = self.deployments[name] = {
+                "metadata": {"name": name, "generation": 0, "labels": {}},
+                "spec": {"replicas": 1, "template": ""},
+                "status": {"replicas": 0},
+            }
+        there["metadata"]["annotations"] = {names.REVISION: slot.revision}
+        there["metadata"]["labels"] = names.slot_labels(self.spec, slot)
+        spec = {"replicas": there["spec"]["replicas"] if slot.replicas is None else slot.replicas,
+                "template": template}  # fmt: skip
+        if spec != there["spec"]:
+            if template != there["spec"]["template"]:
+                there["status"]["updatedReplicas"] = 0
+            there["spec"] = spec
+            there["metadata"]["generation"] += 1
+
+    def roll(self, name: str = "iris-predictor") -> Outcome:
+        """All pods of a Deployment come up, and those before them go."""
+        there = self.deployments[name]
+        count = there["spec"]["replicas"]
+        there["status"] = dict.fromkeys(
+            ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), count
+        ) | {"observedGeneration": there["metadata"]["generation"]}
+        return self.reconcile()
+
+    def fail(self, name: str = "iris-predictor") -> Outcome:
+        """All pods of a Deployment stop being ready."""
+        self.deployments[name]["status"] |= {"readyReplicas": 0, "availableReplicas": 0}
+        return self.reconcile()
+
+    def restart(self) -> None:
+        """Another operator takes over, and knows what stands in the cluster alone."""
+        self.remembered = {}
+
+    def settle(self) -> Outcome:
+        """Everything comes up, and every moment of waiting passes."""
+        for _ in range(12):
+            for name in list(self.deployments):
+                if name in self.deployments:
+                    self.roll(name)
+            self.now += 10.0
+        return self.outcome
+
+    def weights(self) -> dict[str, float]:
+        """Rounded shares by the Deployment they go to."""
+        found: dict[str, float] = {}
+        for share in self.outcome.placement.shares:
+            if share.weight:
+                slot = Slot(variant=share.variant, component=model("x"), role=share.role)
+                found[names.workload(self.spec, slot)] = round(share.weight, 3)
+        return found
+
+    def targets(self) -> dict[str, str]:
+        return {names.workload(self.spec, slot): slot.revision for slot in self.outcome.placement.slots}
+
+    def ready(self) -> str:
+        condition = self.outcome.status.condition("Ready")
+        assert condition is not None
+        return condition.status
+
+
+def pods_of(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pods that a Deployment's status speaks of."""
+    metadata, status = manifest["metadata"], manifest["status"]
+    revision = metadata["annotations"][names.REVISION]
+    labels = metadata["labels"] | ({names.REVISION: revision} if status.get("updatedReplicas") else {})
+    ready = status.get("readyReplicas", 0)
+    return [
+        {
+            "metadata": {"name": f"{metadata['name']}-{index}", "labels": labels},
+            "status": {"conditions": [{"type": "Ready", "status": "True" if index < ready else "False"}]},
+        }
+        for index in range(status["replicas"])
+    ]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def served(world: World, **changes: Any) -> World:
+    world.apply(deployment(**changes))
+    world.roll()
+    return world
+
+
+STABLE, CANDIDATE = "iris-predictor", "iris-predictor-candidate"
+
+
+def test_the_first_revision_is_ready_once_its_deployment_is_rolled_out(world: World) -> None:
+    world.apply(deployment())
+    assert (world.targets(), world.weights(), world.ready()) == ({STABLE: "iris-00001"}, {}, "Unknown")
+    world.roll()
+    assert (world.weights(), world.ready()) == ({STABLE: 100}, "True")
+    assert world.object["status"]["components"]["predictor"]["latestRolledoutRevision"] == "iris-00001"
+
+
+def test_what_does_not_change_is_never_written_again(world: World) -> None:
+    served(world)
+    world.now += 3600
+    world.reconcile()
+    assert world.writes == 0
+    world.restart()
+    world.reconcile()
+    assert world.writes == 0
+    assert world.outcome.requeue_after is None
+
+
+def test_an_update_is_rolled_in_place_and_counts_once_it_is_rolled_out(world: World) -> None:
+    served(world)
+    world.apply(deployment("2"))
+    assert world.targets() == {STABLE: "iris-00002"}
+    assert world.weights() == {STABLE: 100}
+    assert world.ready() == "Unknown"
+    assert world.outcome.status.rolled_out == {"main": "iris-00001"}
+    world.roll()
+    assert world.ready() == "True"
+    assert world.outcome.status.rolled_out == {"main": "iris-00002"}
+
+
+def test_a_change_of_what_pods_say_is_a_revision_and_one_of_numbers_is_none(world: World) -> None:
+    served(world)
+    world.apply(deployment(components=(model("1", scaling=Scaling(min_replicas=3)),)))
+    assert world.targets() == {STABLE: "iris-00001"}
+    world.apply(deployment(components=(model("1", pod=Pod(labels={"team": "a"})),)))
+    assert world.targets() == {STABLE: "iris-00002"}
+
+
+@pytest.mark.parametrize("percent", [0, 10, 50])
+def test_a_canary_gets_its_percentage_once_it_is_ready(world: World, percent: float) -> None:
+    served(world)
+    world.apply(deployment("2", canary_percent=percent))
+    assert world.targets() == {STABLE: "iris-00001", CANDIDATE: "iris-00002"}
+    assert world.weights() == {STABLE: 100}
+    world.roll(CANDIDATE)
+    expected = {STABLE: 100 - percent, CANDIDATE: percent}
+    assert world.weights() == {name: share for name, share in expected.items() if share}
+
+
+def test_promotion_keeps_the_split_until_the_stable_pods_are_replaced(world: World) -> None:
+    served(world)
+    world.apply(deployment("2", canary_percent=10))
+    world.roll(CANDIDATE)
+    world.apply(deployment("2"))
+    assert world.targets() == {STABLE: "iris-00002", CANDIDATE: "iris-00002"}
+    assert world.weights() == {STABLE: 90, CANDIDATE: 10}
+    world.roll()
+    assert world.weights() == {STABLE: 100}
+    assert world.targets() == {STABLE: "iris-00002", CANDIDATE: "iris-00002"}
+    world.now += 10
+    world.reconcile()
+    assert world.targets() == {STABLE: "iris-00002"}
+    assert world.deployments.keys() == {STABLE}
+    assert world.outcome.status.rolled_out == {"main": "iris-00002"}
+
+
+def test_a_canary_of_zero_brings_back_what_was_before(world: World) -> None:
+    served(world)
+    world.apply(deployment("2"))
+    world.roll()
+    world.apply(deployment("2", canary_percent=0))
+    assert world.targets() == {STABLE: "iris-00002", CANDIDATE: "iris-00001"}
+    assert world.weights() == {STABLE: 100}
+    world.roll(CANDIDATE)
+    assert world.weights() == {CANDIDATE: 100}
+    world.apply(deployment("2"))
+    assert world.weights() == {STABLE: 100}
+
+
+def test_another_update_replaces_a_canary_and_leaves_the_rolled_out_revision_alone(world: World) -> None:
+    served(world)
+    world.apply(deployment("2", canary_percent=10))
+    world.roll(CANDIDATE)
+    world.apply(deployment("3", canary_percent=20))
+    assert world.targets() == {STABLE: "iris-00001", CANDIDATE: "iris-00003"}
+    assert world.weights() == {STABLE: 90, CANDIDATE: 10}
+    world.roll(CANDIDATE)
+    assert world.weights() == {STABLE: 80, CANDIDATE: 20}
+
+
+def test_a_canary_that_fails_gives_its_calls_back(world: World) -> None:
+    served(world)
+    world.apply(deployment("2", canary_percent=50))
+    world.roll(CANDIDATE)
+    world.fail(CANDIDATE)
+    assert world.weights() == {STABLE: 100}
+    world.roll(CANDIDATE)
+    assert world.weights() == {STABLE: 50, CANDIDATE: 50}
+
+
+def test_an_operator_that_starts_anew_in_the_middle_goes_on(world: World) -> None:
+    served(world)
+    world.apply(deployment("2", canary_percent=10))
+    world.roll(CANDIDATE)
+    before = world.outcome
+    world.restart()
+    after = world.reconcile()
+    assert after.placement == before.placement
+    assert world.writes == 0
+
+
+def test_what_somebody_deleted_is_derived_from_the_deployments(world: World) -> None:
+    served(world)
+    for one in world.revisions.values():
+        one["metadata"].pop("annotations")
+    world.restart()
+    world.reconcile()
+    assert (world.targets(), world.weights(), world.ready()) == ({STABLE: "iris-00001"}, {STABLE: 100}, "True")
+    world.revisions.clear()
+    world.restart()
+    world.reconcile()
+    assert world.targets() == {STABLE: "iris-00002"}, "its number is not given again"
+    assert world.weights() == {STABLE: 100}
+
+
+def test_a_stopped_deployment_has_no_slots_and_knows_its_revisions_when_it_is_started(world: World) -> None:
+    served(world)
+    world.apply(deployment(stopped=True))
+    assert world.deployments == {}
+    assert world.weights() == {}
+    world.apply(deployment())
+    assert world.targets() == {STABLE: "iris-00001"}
+    assert world.weights() == {}
+    world.roll()
+    assert world.weights() == {STABLE: 100}
+
+
+# -- variants --------------------------------------------------------------------------------------------------
+
+
+def with_canaries(*canaries: tuple[str, float], name: str = "main", uri: str = "1") -> Deployment:
+    variants = tuple(
+        Variant(name=each, weight=percent, components=(model(each, scaling=Scaling(min_replicas=1)),))
+        for each, percent in canaries
+    )
+    main = (model(uri, scaling=Scaling(min_replicas=3)),)
+    return deployment(components=main, variants=variants, variant=name)
+
+
+def test_only_canaries_that_are_ready_get_calls_and_the_main_predictor_gets_the_rest(world: World) -> None:
+    world.apply(with_canaries(("v2", 20), ("v3", 30)))
+    world.roll()
+    world.roll("iris-v2-predictor")
+    assert world.weights() == {STABLE: 80, "iris-v2-predictor": 20}
+    world.roll("iris-v3-predictor")
+    assert world.weights() == {STABLE: 50, "iris-v2-predictor": 20, "iris-v3-predictor": 30}
+
+
+def test_the_main_predictor_has_fewer_replicas_by_canaries_that_are_ready(world: World) -> None:
+    world.apply(with_canaries(("v2", 20)))
+    world.roll()
+    assert world.deployments[STABLE]["spec"]["replicas"] == 3
+    world.roll("iris-v2-predictor")
+    assert world.deployments[STABLE]["spec"]["replicas"] == 2
+    assert world.ready() == "True"
+
+
+def test_a_canary_that_becomes_the_main_predictor_keeps_its_pods_and_waits_for_more(world: World) -> None:
+    world.apply(with_canaries(("v2", 20)))
+    world.settle()
+    template = world.deployments["iris-v2-predictor"]["spec"]["template"]
+    world.apply(with_canaries(name="v2", uri="v2"))
+    assert world.deployments["iris-v2-predictor"]["spec"] == {"replicas": 3, "template": template}
+    assert world.weights() == {STABLE: 80, "iris-v2-predictor": 20}
+    world.roll("iris-v2-predictor")
+    assert world.weights() == {"iris-v2-predictor": 100}
+    world.settle()
+    assert world.deployments.keys() == {"iris-v2-predictor"}
+    assert world.targets() == {"iris-v2-predictor": "iris-00002"}
+
+
+def test_a_shadow_gets_copies_and_no_share(world: World) -> None:
+    shadow = Variant(name="shadow", components=(model("s"),), mirror_percent=40.0)
+    world.apply(deployment(variants=(shadow,), variant="a", dialect="seldon"))
+    for name in list(world.deployments):
+        world.roll(name)
+    shares = {share.variant: (share.weight, share.mirror_percent) for share in world.outcome.placement.shares}
+    assert shares == {"a": (100.0, None), "shadow": (0.0, 40.0)}
