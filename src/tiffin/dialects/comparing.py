@@ -14,13 +14,14 @@ import msgspec
 
 from tiffin.dialects.documents import child
 from tiffin.dialects.fields import describe
-from tiffin.spec import Component, Deployment, Measure, Route
+from tiffin.spec import Component, Deployment, Measure, Pod, Route
 
 _TARGETS = {"concurrency": 100.0, "rps": 200.0, "cpu": 80.0, "memory": 80.0}
 # Where it was written, and what was said of it there.
 _ELSEWHERE = ("file", "document", "warnings", "derived_name", "dialect", "routes")
 _SECRET = ("credentials",)
 _FREE = ("labels", "annotations", "environment")
+_NO_POD = msgspec.to_builtins(Pod())
 _POD = re.compile(r"\.(pod|autoscaler_spec)(\.|$)")
 
 
@@ -75,7 +76,7 @@ def _by_name(value: Any) -> Any:
 
 
 def _differences(before: Any, after: Any, path: str) -> Iterator[str]:
-    if before in (after, ""):  # what nobody said cannot be lost
+    if before in (after, "") or (_POD.search(path) and before == _NO_POD):  # what nobody said cannot be lost
         return
     if any(path.endswith(f".{name}") for name in _SECRET):
         yield f"{path}: cannot be said; keep {', '.join(sorted(before))} in the environment of who fetches"

@@ -266,12 +266,12 @@ class Fields:
             raise self.error(name, f"expected a mapping, found {describe(found)}")
         return found
 
-    def ignore_unknown(self, names: Iterable[str], message: str) -> None:
-        """Warn of every field not taken so far; ``names`` are those the format really has."""
-        names = tuple(names)
-        self.ignore(names, message)
+    def ignore_unknown(self) -> None:
+        """Warn of every field not taken so far."""
         for name in [name for name in self.value if name not in self.known]:
-            self.warn(name, f"unknown field, {NO_EFFECT}{self._nearest(name)}")
+            nearest = self._nearest(name)
+            told = (f"unknown field, {NO_EFFECT}{nearest}", f"unknown field, {ELSEWHERE}{nearest}")
+            self.reader.warn_each(self.at(name), *told)
             self.known.add(name)
 
     def finish(self) -> None:

@@ -10,7 +10,7 @@ import re
 import msgspec
 
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import NO_EFFECT, Fields, describe
+from tiffin.dialects.fields import ELSEWHERE, NO_EFFECT, Fields, describe
 
 PREFIX = "seldon.io/"
 TIMEOUT = "seldon.io/rest-timeout"
@@ -66,7 +66,8 @@ def note(found: Annotated) -> Annotated:
         if message is None and _CIRCUIT.fullmatch(name):
             message = "has no effect: the gateway breaks circuits by its own bounds"
         if message is not None:
-            found.fields.reader.warn(child(found.path, name), message)
+            on_cluster = ELSEWHERE if message == NO_EFFECT else message
+            found.fields.reader.warn_each(child(found.path, name), message, on_cluster)
     return found
 
 

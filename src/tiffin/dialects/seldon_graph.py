@@ -6,7 +6,7 @@ import re
 
 from tiffin.dialects import seldon_credentials
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, describe, one_of
+from tiffin.dialects.fields import ELSEWHERE, LATER, NO_EFFECT, Fields, describe, one_of
 from tiffin.dialects.seldon_credentials import Secrets
 from tiffin.dialects.seldon_pods import Container
 from tiffin.spec import Artefact, ClassSource, ContainerSource, Logger, ModelSource, Parameter
@@ -115,7 +115,8 @@ def model(
         graph.miss("modelUri")
         raise graph.error("modelUri", "Predictive unit modelUri required when using standalone servers")
     if uri.startswith("pvc://"):
-        raise graph.error("modelUri", f"pvc:// {LATER}", "copy the model to a path, https://, s3:// or gs://")
+        hint = "copy the model to a path, https://, s3:// or gs://"
+        graph.reader.refuse_here(graph.at("modelUri"), f"pvc:// {LATER}", hint)
     format = SERVERS[server]
     # Seldon's own scikit-learn server answers probabilities; with the v2 protocol it is MLServer, which predicts.
     method = "predict_proba" if format == "sklearn" and protocol in ("", "seldon") else "predict"
@@ -129,7 +130,8 @@ def model(
         else:
             graph.reader.warn(at, f'{server} has no parameter "{parameter.name}"')
     uri, credentials = seldon_credentials.of(graph, uri, secrets)
-    graph.ignore(("serviceAccountName", "storageInitializerImage"), NO_EFFECT)
+    graph.ignore(("serviceAccountName",), NO_EFFECT, "local")
+    graph.ignore_each(("storageInitializerImage",), ELSEWHERE)
     return ModelSource(
         artefact=Artefact(uri=uri, base=base), format=format, method=method, credentials=credentials
     )

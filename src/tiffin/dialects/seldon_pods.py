@@ -1,27 +1,36 @@
-"""``componentSpecs[]`` of a predictor: its containers, and how many replicas they have.
+"""``componentSpecs[]`` of a predictor: its containers, and what it says of their pods.
 
-A HorizontalPodAutoscaler or a KEDA object becomes ``Scaling``; the innermost number of replicas counts.
+How many there are is read next door, in ``seldon_scaling``; the innermost number of replicas counts.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from tiffin.dialects import kubernetes
-from tiffin.dialects.documents import child
-from tiffin.dialects.fields import NO_EFFECT, Fields, describe
+from tiffin.dialects import kubernetes, seldon_scaling
+from tiffin.dialects.fields import ELSEWHERE, NO_EFFECT, Fields
 from tiffin.dialects.resources import Resources as Objects
-from tiffin.spec import Measure, Resources, Scaling, Windows
+from tiffin.spec import Resources, Scaling
 
 PORT = 9000
 """Where Seldon lets the first container listen."""
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """How many replicas a componentSpec wants; ``None`` where it says nothing."""
+    """What a componentSpec says; ``replicas`` and ``scaling`` are ``None`` where it says nothing.
+
+    ``spec`` is its PodSpec without containers; ``containers`` are all of them, as they were written.
+    """
 
     replicas: int | None = None
     scaling: Scaling | None = None
+    spec: dict[str, Any] = {}
+    containers: tuple[dict[str, Any], ...] = ()
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+    disruption: dict[str, Any] = {}
 
 
 class Container(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +45,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True):
     arguments: tuple[str, ...] = ()
     port: int = PORT
     ready_path: str = ""
+    raw: dict[str, Any] = {}
     pod: Pod = Pod()
 
 
@@ -50,23 +60,52 @@ def containers(
     found: list[Container] = []
     pods: list[Pod] = []
     for component in predictor.mappings("componentSpecs"):
-        pods.append(Pod(component.integer("replicas", minimum=0), _scaling(component)))
-        component.ignore(("pdbSpec",), "has no effect: nothing evicts replicas from this machine")
-        meta = component.raw("metadata")
-        if isinstance(meta, dict) and any(value for key, value in meta.items() if key != "creationTimestamp"):
-            component.warn("metadata", NO_EFFECT)
-        elif meta is not None and not isinstance(meta, dict):
-            raise component.error("metadata", f"expected a mapping, found {describe(meta)}")
-        pod = component.mapping("spec")
-        component.finish()
-        if pod is None:
-            continue
-        pod.miss("containers")
-        for fields in pod.mappings("containers"):
-            one = container(fields, namespace, objects, is_program=are_programs)
-            found.append(msgspec.structs.replace(one, pod=pods[-1]))
-        pod.ignore_unknown(kubernetes.POD_FIELDS, NO_EFFECT)
+        read, own = _component(component, namespace, objects, are_programs=are_programs)
+        pods.append(own)
+        found += (msgspec.structs.replace(one, pod=own) for one in read)
     return found, pods[0] if pods else Pod()
+
+
+def _component(
+    component: Fields, namespace: str, objects: Objects, *, are_programs: bool
+) -> tuple[list[Container], Pod]:
+    replicas, scaling = component.integer("replicas", minimum=0), seldon_scaling.read(component)
+    component.ignore(("pdbSpec",), "has no effect: nothing evicts replicas from this machine", "local")
+    disruption = component.mapping("pdbSpec")
+    labels, annotations = _metadata(component)
+    pod = component.mapping("spec")
+    component.finish()
+    budget = {} if disruption is None else _budget(disruption)
+    if pod is None:
+        return [], Pod(replicas, scaling, labels=labels, annotations=annotations, disruption=budget)
+    pod.accept(*kubernetes.POD_FIELDS)  # initContainers is no slip of the pen
+    pod.miss("containers")
+    read = [container(one, namespace, objects, is_program=are_programs) for one in pod.mappings("containers")]
+    spec = pod.for_pods(kubernetes.POD_FIELDS)
+    pod.ignore_unknown()
+    raw = tuple(one.raw for one in read)
+    return read, Pod(replicas, scaling, spec, raw, labels, annotations, budget)
+
+
+def _budget(fields: Fields) -> dict[str, Any]:
+    """``pdbSpec``, which is that of a PodDisruptionBudget as far as it goes."""
+    names = ("minAvailable", "maxUnavailable")
+    found = {name: fields.raw(name) for name in names if fields.has(name)}
+    fields.finish()
+    return found
+
+
+def _metadata(component: Fields) -> tuple[dict[str, str], dict[str, str]]:
+    """The labels and annotations of the pods."""
+    meta = component.mapping("metadata")
+    if meta is None:
+        return {}, {}
+    if any(value for key, value in meta.value.items() if key != "creationTimestamp"):
+        component.warn("metadata", NO_EFFECT, "local")
+    labels, annotations = meta.text_map("labels"), meta.text_map("annotations")
+    meta.accept("creationTimestamp")
+    meta.ignore([name for name in meta.value if name not in meta.known], ELSEWHERE, "kubernetes")
+    return labels, annotations
 
 
 def container(fields: Fields, namespace: str, objects: Objects, *, is_program: bool = False) -> Container:
@@ -88,6 +127,7 @@ def container(fields: Fields, namespace: str, objects: Objects, *, is_program: b
             arguments=found.arguments,
             port=int(port[0]),
             ready_path=found.ready_path,
+            raw=found.raw,
         )
     else:
         one = Container(
@@ -96,117 +136,13 @@ def container(fields: Fields, namespace: str, objects: Objects, *, is_program: b
             image=fields.text("image"),
             environment=kubernetes.environment(fields, namespace=namespace, objects=objects),
             resources=kubernetes.resources(fields),
+            raw=kubernetes.raw(fields),
         )
+        fields.ignore(kubernetes.CONTAINER_FIELDS, NO_EFFECT, "local")
     if not one.image:
         fields.miss("image")
-    fields.ignore_unknown(() if is_program else kubernetes.CONTAINER_FIELDS, NO_EFFECT)
+    fields.ignore_unknown()
     return one
-
-
-# ---- how many
-
-
-def _scaling(component: Fields) -> Scaling | None:
-    """KEDA counts before the HorizontalPodAutoscaler, as in Seldon."""
-    autoscaler, keda = component.mapping("hpaSpec"), component.mapping("kedaSpec")
-    scaling = None if autoscaler is None else _autoscaler(autoscaler)
-    if keda is None:
-        return scaling
-    if autoscaler is not None:
-        component.warn("hpaSpec", "has no effect beside kedaSpec, as in Seldon")
-    return _keda(keda)
-
-
-def _autoscaler(fields: Fields) -> Scaling:
-    least = fields.integer("minReplicas", minimum=1) or 1
-    fields.require("maxReplicas")
-    most = fields.integer("maxReplicas", minimum=1) or 1
-    if most < least:
-        raise fields.error("maxReplicas", f"expected at least minReplicas ({least}), found {most}")
-    measures: list[Measure] = []
-    written = fields.mappings("metrics") + fields.mappings("metricsv2")
-    for metric in written:
-        measures += _metric(metric)
-    if not written:
-        measures = [Measure(metric="cpu", target=80.0)]  # Kubernetes' own default
-    elif not measures:
-        fields.reader.warn(fields.path, f"no metric of it can be measured here; {least} replicas run")
-        return Scaling(min_replicas=least)
-    return Scaling(min_replicas=least, max_replicas=most, measures=tuple(measures))
-
-
-def _metric(metric: Fields) -> list[Measure]:
-    """One metric, in the shape of autoscaling/v2beta1 or v2; one that cannot be measured is warned of."""
-    kind = metric.text("type", required=True)
-    names = {"Resource": "resource", "ContainerResource": "containerResource"}
-    metric.accept("pods", "object", "external", *names.values())
-    if kind not in names:
-        metric.reader.warn(metric.path, f"a metric of type {kind} cannot be measured on this machine")
-        return []
-    resource = metric.section(names[kind])
-    resource.accept("container")
-    name = resource.text("name", required=True)
-    target = resource.mapping("target")
-    if target is not None:
-        target.text("type", choices=("Utilization", "AverageValue", "Value"))
-        share, amount = target.integer("averageUtilization", minimum=1), target.raw("averageValue")
-        amount_path = target.at("averageValue")
-        target.ignore(("value",), "has no effect: write averageValue")
-    else:
-        share, amount = resource.integer("targetAverageUtilization", minimum=1), resource.raw("targetAverageValue")
-        amount_path = resource.at("targetAverageValue")
-    if name not in ("cpu", "memory"):
-        metric.reader.warn(metric.path, f"{describe(name)} of a replica cannot be measured on this machine")
-        return []
-    known = "cpu" if name == "cpu" else "memory"
-    if share is not None:
-        return [Measure(metric=known, target=float(share))]  # type: ignore[arg-type]  # one of Metric's words
-    if amount is None:
-        for section in (resource, target):
-            if section is not None:
-                section.finish()  # a misspelt target is better news than a missing one
-        raise metric.reader.error(resource.path, "expected a target, found none")
-    value = kubernetes.quantity(metric.reader, amount, amount_path)
-    return [Measure(metric=known, target=value, is_value=True)]  # type: ignore[arg-type]
-
-
-def _keda(fields: Fields) -> Scaling:
-    """Bounds are honoured; cpu and memory triggers as measures, for any other one calls at once decide."""
-    least = fields.integer("minReplicaCount", minimum=0) or 0
-    most = fields.integer("maxReplicaCount", minimum=1) or 100
-    if most < least:
-        raise fields.error("maxReplicaCount", f"expected at least minReplicaCount ({least}), found {most}")
-    cooldown = fields.integer("cooldownPeriod", minimum=0)
-    fields.ignore(("pollingInterval", "advanced", "idleReplicaCount", "fallback"), NO_EFFECT)
-    measures: list[Measure] = []
-    for trigger in fields.mappings("triggers", required=True):
-        measures += _trigger(trigger)
-    windows = Windows(zero_retention_seconds=float(300 if cooldown is None else cooldown))
-    return Scaling(
-        min_replicas=least, max_replicas=most, measures=tuple(measures) or (Measure(),), windows=windows
-    )
-
-
-def _trigger(trigger: Fields) -> list[Measure]:
-    kind = trigger.text("type", required=True)
-    metadata = trigger.mapping("metadata")
-    trigger.accept("name", "authenticationRef", "useCachedMetrics")
-    how = trigger.text("metricType")
-    if kind not in ("cpu", "memory"):
-        message = f"the trigger {describe(kind)} is not asked here; calls at once decide between the bounds"
-        trigger.reader.warn(trigger.path, message)
-        if metadata is not None:
-            metadata.known.update(metadata.value)
-        return []
-    if metadata is None:
-        raise trigger.error("metadata", "required, found nothing")
-    how = how or metadata.text("type")
-    metadata.accept("type", "containerName")
-    amount = kubernetes.quantity(
-        trigger.reader, metadata.text("value", required=True), child(metadata.path, "value")
-    )
-    known = "cpu" if kind == "cpu" else "memory"
-    return [Measure(metric=known, target=amount, is_value=how == "AverageValue")]  # type: ignore[arg-type]
 
 
 def scaling(pod: Pod, outer: list[int | None]) -> tuple[Scaling, bool]:

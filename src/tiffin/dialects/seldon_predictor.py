@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import msgspec
 
-from tiffin.dialects import seldon_annotations, seldon_credentials, seldon_graph, seldon_pods
-from tiffin.dialects.fields import LATER, NO_EFFECT, Fields, describe
+from tiffin.dialects import (
+    seldon_annotations,
+    seldon_composing,
+    seldon_credentials,
+    seldon_graph,
+    seldon_pods,
+)
+from tiffin.dialects.fields import ELSEWHERE, LATER, NO_EFFECT, Fields, describe
 from tiffin.dialects.resources import Resources as Objects
 from tiffin.dialects.seldon_annotations import Annotated
 from tiffin.dialects.seldon_credentials import Secrets
@@ -38,6 +45,15 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class Around(msgspec.Struct, frozen=True, kw_only=True):
+    """What a predictor says of the pods of all its parts; ``annotations`` are those of ``spec``, too."""
+
+    name: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    progress_seconds: int | None = None
+
+
 class Predictor(msgspec.Struct, frozen=True, kw_only=True):
     """One predictor, read. ``unit`` is the name of its graph's node; ``service`` of its Kubernetes Service."""
 
@@ -66,7 +82,9 @@ def read(predictor: Fields, context: Context) -> Predictor:
     explainer = predictor.mapping("explainer")
     _orchestrator(predictor)
     predictor.ignore(("engineResources",), "has no effect: Tiffin needs no orchestrator")
-    predictor.ignore(("ssl", "progressDeadlineSeconds"), NO_EFFECT)
+    predictor.ignore_each(("ssl",), ELSEWHERE)
+    predictor.ignore(("progressDeadlineSeconds",), NO_EFFECT, "local")
+    progress = predictor.integer("progressDeadlineSeconds", minimum=1)
     replicas = predictor.integer("replicas", minimum=0)
     containers, pod = seldon_pods.containers(
         predictor, context.namespace, context.resources, are_programs=context.protocol == "tensorflow"
@@ -74,13 +92,19 @@ def read(predictor: Fields, context: Context) -> Predictor:
     graph = predictor.section("graph")
     predictor.finish()  # a misspelt field is better news than a container that cannot be found
     unit = graph.text("name", required=True)
-    component, pod = _component(graph, containers, pod, context)
+    around = Around(
+        name=name,
+        labels=labels,
+        annotations=context.annotations[0].values | annotated.values,
+        progress_seconds=progress,
+    )
+    component, pod = _component(graph, containers, pod, context, around)
     scaling, is_stopped = seldon_pods.scaling(pod, [replicas, context.replicas])
     component = msgspec.structs.replace(component, scaling=scaling)
     if seconds := seldon_annotations.timeout([annotated, *context.annotations]):
         component = msgspec.structs.replace(component, timeout_seconds=seconds)
     components: tuple[Component, ...] = (component,)
-    if explainer is not None and (found := _explainer(explainer, unit, context)) is not None:
+    if explainer is not None and (found := _explainer(explainer, unit, context, around)) is not None:
         components += (found,)
     return Predictor(
         name=name,
@@ -112,7 +136,11 @@ def _orchestrator(predictor: Fields) -> None:
 
 
 def _component(
-    graph: Fields, containers: list[seldon_pods.Container], pod: seldon_pods.Pod, context: Context
+    graph: Fields,
+    containers: list[seldon_pods.Container],
+    pod: seldon_pods.Pod,
+    context: Context,
+    around: Around,
 ) -> tuple[Component, seldon_pods.Pod]:
     """The model, and the pod it is in: the first one, for a prepackaged server without a container."""
     unit = graph.text("name")
@@ -124,6 +152,7 @@ def _component(
     if server:
         container = next((found for found in containers if found.name == unit), None)
         source = seldon_graph.model(graph, server, parameters, context.protocol, context.base, context.secrets)
+        own = seldon_composing.laid_over(container, unit)
         if container is not None and container.image:
             container.fields.warn("image", "has no effect: Tiffin loads the model itself")
     else:
@@ -134,20 +163,60 @@ def _component(
         graph.finish()
         container = seldon_graph.container_of(graph, unit, containers)
         source = seldon_graph.program(graph, container, parameters, context.protocol, context.base)
-    for other in containers:
-        if other is not container:
-            message = f'the container "{other.name}" beside the model {NO_EFFECT}'
-            other.fields.reader.warn(other.fields.path, message)
+        own = seldon_composing.program(
+            container,
+            unit,
+            parameters,
+            deployment=context.name,
+            predictor=around.name,
+            protocol=context.protocol,
+            labels=around.labels,
+        )
+    pod = container.pod if container else pod
+    beside = _beside([other for other in containers if other is not container], pod)
+    if isinstance(source, ClassSource) and container and graph.reader.target == "kubernetes":
+        source = _as_program(source, container)  # nobody but a container engine can look into its image there
     component = Component(
         source=source,
         resources=container.resources if container else Resources(),
         environment=container.environment if container else {},
         logger=logger,
+        pod=seldon_composing.composed(
+            own,
+            pod,
+            labels=around.labels,
+            annotations=around.annotations,
+            beside=beside,
+            progress_seconds=around.progress_seconds,
+            account=graph.text("serviceAccountName") if server else "",
+        ),
     )
-    return component, container.pod if container else pod
+    return component, pod
 
 
-def _explainer(fields: Fields, unit: str, context: Context) -> Component | None:
+def _as_program(source: ClassSource, container: seldon_pods.Container) -> ContainerSource:
+    """The class as the program of its image, which Seldon's own wrapper serves."""
+    ports = [port for port in container.raw.get("ports") or [] if isinstance(port, dict)]
+    named = [port.get("containerPort") for port in ports if port.get("name") == "http"]
+    port = named[0] if named and isinstance(named[0], int) else container.port
+    return ContainerSource(image=source.image, port=port)
+
+
+def _beside(others: list[seldon_pods.Container], pod: seldon_pods.Pod) -> list[dict[str, Any]]:
+    """The containers that run in the model's pods on a cluster; those of other pods are nobody's."""
+    found = []
+    for other in others:
+        said = f'the container "{other.name}" beside the model '
+        other.fields.reader.warn(other.fields.path, said + NO_EFFECT, "local")
+        if other.pod is pod:
+            found.append(other.raw)
+        else:
+            message = f"{said}is in a pod of its own, which {LATER}"
+            other.fields.reader.warn(other.fields.path, message, "kubernetes")
+    return found
+
+
+def _explainer(fields: Fields, unit: str, context: Context, around: Around) -> Component | None:
     """The explainer, when it is a container; ``None`` when the field says nothing."""
     kind, uri = fields.text("type"), fields.text("modelUri")
     replicas = fields.integer("replicas", minimum=0)
@@ -181,7 +250,8 @@ def _explainer(fields: Fields, unit: str, context: Context) -> Component | None:
     if initial:
         fields.warn("initParameters", "has no effect on a container of one's own")
     uri, credentials = seldon_credentials.of(fields, uri, context.secrets)
-    fields.ignore(("serviceAccountName", "storageInitializerImage"), NO_EFFECT)
+    fields.ignore(("serviceAccountName",), NO_EFFECT, "local")
+    fields.ignore_each(("storageInitializerImage",), ELSEWHERE)
     arguments = container.arguments + explainer_flags(kind, uri, options, context.name, container.port)
     source = ContainerSource(
         image=container.image,
@@ -194,8 +264,12 @@ def _explainer(fields: Fields, unit: str, context: Context) -> Component | None:
     )
     if credentials:
         fields.warn(
-            "envSecretRefName", "is not used to fetch what a container mounts; the shell's credentials are"
+            "envSecretRefName",
+            "is not used to fetch what a container mounts; the shell's credentials are",
+            "local",
         )
+    account = fields.text("serviceAccountName")
+    raw = {**container.raw, "name": container.name or "explainer", "args": list(arguments)}
     return Component(
         name="explainer",
         source=source,
@@ -203,6 +277,9 @@ def _explainer(fields: Fields, unit: str, context: Context) -> Component | None:
         scaling=Scaling(min_replicas=max(1, replicas or 1)),
         resources=container.resources,
         environment=container.environment,
+        pod=seldon_composing.composed(
+            raw, seldon_pods.Pod(), labels=around.labels, annotations=around.annotations, account=account
+        ),
     )
 
 

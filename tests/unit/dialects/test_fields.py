@@ -128,7 +128,7 @@ def test_unknown_fields_can_be_listed_instead_of_refused():
     fields = opened.root()
     fields.text("image")
     fields.raw("resources")
-    fields.ignore_unknown((), "no effect")
+    fields.ignore_unknown()
     (warning,) = opened.finish()
     assert str(warning).startswith("resourcess: unknown field")
     assert 'did you mean "resources"?' in warning.message

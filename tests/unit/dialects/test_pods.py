@@ -68,7 +68,7 @@ FROM_SECRET = {"secretKeyRef": {"name": "s", "key": "k"}}
             id="a probe asks in one way",
         ),
         pytest.param({"env": [{"name": "A"}]}, {"env": ["odd"]}, {"env": ["odd"]}, id="what has no key"),
-        pytest.param({"volumes": "odd"}, {"volumes": [{"name": "v"}]}, {"volumes": [{"name": "v"}]}, id="odd below"),
+        pytest.param({"env": "odd"}, {"env": [{"name": "v"}]}, {"env": [{"name": "v"}]}, id="odd below"),
     ],
 )  # fmt: skip
 def test_one_is_laid_over_the_other(under, over, found):
