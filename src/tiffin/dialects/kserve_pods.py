@@ -30,7 +30,8 @@ _ACCELERATOR = PREFIX + "gke-accelerator"
 _SCRAPED = PREFIX + "enable-prometheus-scraping"
 _SCRAPE = {"prometheus.io/port": ("prometheus.kserve.io/port", "8080"),
            "prometheus.io/path": ("prometheus.kserve.io/path", "/metrics")}  # fmt: skip
-HONOURED = frozenset((_READ_ONLY, _ACCELERATOR, _SCRAPED, *(name for name, _ in _SCRAPE.values())))
+_DEVICES = PREFIX + "gpu-resource-types"
+HONOURED = frozenset((_READ_ONLY, _ACCELERATOR, _DEVICES, _SCRAPED, *(name for name, _ in _SCRAPE.values())))
 """Annotations of the whole that a cluster honours, and one machine does not."""
 
 _NOT_FOR_PODS = (

@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from tiffin.dialects import (
     kserve_component,
     kserve_containers,
     kserve_credentials,
+    kserve_models,
     kserve_pods,
     kserve_storage,
     kubernetes,
-    runtimes,
 )
-from tiffin.dialects.documents import child
-from tiffin.dialects.fields import ELSEWHERE, LATER, NO_EFFECT, Fields, describe
+from tiffin.dialects.fields import ELSEWHERE, LATER, Fields, describe
 from tiffin.dialects.kserve_component import Extension
-from tiffin.dialects.kserve_context import FORMAT, NAME, Context
-from tiffin.dialects.kserve_pods import OF_PROGRAMS, Overlay
+from tiffin.dialects.kserve_context import NAME, Context
+from tiffin.dialects.kserve_pods import Overlay
 from tiffin.dialects.kserve_storage import MOUNT
 from tiffin.dialects.kubernetes import Container
-from tiffin.dialects.runtimes import LOADED, MAIN, Runtime
-from tiffin.spec import Artefact, Batching, Component, ModelSource, Pod
+from tiffin.dialects.runtimes import MAIN, Runtime
+from tiffin.spec import Artefact, Batching, Component
 from tiffin.spec.deployment import Protocol
 
 LEGACY = ("sklearn", "xgboost", "tensorflow", "pytorch", "triton", "onnx", "huggingface", "pmml", "lightgbm",
           "paddle")  # fmt: skip
-_ON_V2 = ("triton", "vLLM")
-_LOADED_HERE = "has no effect: Tiffin loads the model itself"
 
 
 class Predictor(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,7 +58,7 @@ def read(fields: Fields, context: Context) -> Predictor:
     runtime, format = None, ""
     if kind:
         model = fields.section(kind)
-        component, protocol, runtime, format = _model(
+        component, protocol, runtime, format = kserve_models.read(
             model, fields, "" if kind == "model" else kind, extension, overlay, context
         )
     elif containers.main is not None:
@@ -97,196 +92,6 @@ def _implementation(fields: Fields) -> str:
     beside = f", found {' and '.join(found)}" if found else ""
     message = f"exactly one of [{', '.join(names)}, containers] must be specified in PredictorSpec{beside}"
     raise fields.error("", message)
-
-
-# ---- models
-
-
-def _model(
-    fields: Fields, component: Fields, legacy: str, extension: Extension, overlay: Overlay, context: Context
-) -> tuple[Component, Protocol, Runtime, str]:
-    version = ""
-    if legacy:
-        format, format_path = legacy, fields.path
-    else:
-        described = fields.section("modelFormat")
-        format, format_path = described.text("name", required=True), described.at("name")
-        version = described.text("version")
-        described.finish()
-    protocol = _protocol_version(fields, format, legacy)
-    runtime = _runtime(fields, format, version, protocol, format_path, legacy, context)
-    is_loaded = format in LOADED and runtime.is_replaced
-    if not is_loaded and runtime.container is None:
-        message = f"models of the format {describe(format)} are not served by this version of Tiffin"
-        hint = f"it loads {', '.join(LOADED)} itself; others are served by a ServingRuntime with a container"
-        raise fields.reader.error(format_path, message, hint)
-    is_grpc = is_loaded and protocol == "grpc-v2"
-    if protocol.startswith("grpc") and not is_grpc:
-        raise fields.error("protocolVersion", f"{protocol} {LATER}", "write protocolVersion: v2")
-    protocol = "v2" if is_grpc else protocol or runtime.first_protocol
-    if protocol.startswith("grpc"):
-        message = f"its runtime {runtime.name} speaks gRPC only, which {LATER}"
-        raise fields.reader.error(format_path, message)
-    artefacts, credentials = kserve_storage.of_model(fields, component, context)
-    wire: Protocol = "open-inference" if protocol == "v2" else "kserve-v1"
-    if fields.text("name") not in ("", MAIN):
-        raise fields.error("name", "the 'name' field is not allowed in standard predictor")
-    if is_loaded:
-        found = _loaded(fields, format, version, artefacts, credentials, extension, context)
-        own = kserve_pods.laid_over(fields, runtime)
-        found = msgspec.structs.replace(found, pod=kserve_pods.composed(own, overlay, context, runtime))
-        found = msgspec.structs.replace(found, grpc=found.grpc or is_grpc)
-        if runtime.names_outputs_by_method and isinstance(found.source, ModelSource):
-            source = msgspec.structs.replace(found.source, output=found.source.method)
-            found = msgspec.structs.replace(found, source=source)
-    else:
-        found = _contained(fields, format, runtime, artefacts, credentials, extension, overlay, context)
-    return found, wire, runtime, format
-
-
-def _protocol_version(fields: Fields, format: str, legacy: str) -> str:
-    protocol = fields.text("protocolVersion")
-    fields.miss("protocolVersion")
-    if protocol and protocol not in runtimes.RANKED:
-        raise fields.error(
-            "protocolVersion", f"invalid protocol {protocol}. Must be one of [v1, v2, grpc-v1, grpc-v2]"
-        )
-    if not protocol and (legacy in ("triton", "onnx", "huggingface") or format in _ON_V2):
-        return "v2"
-    return protocol
-
-
-def _runtime(
-    fields: Fields, format: str, version: str, protocol: str, format_path: str, legacy: str, context: Context
-) -> Runtime:
-    name = "" if legacy else fields.text("runtime")
-    known = context.runtimes
-    try:
-        return runtimes.choose(
-            known, namespace=context.namespace, format=format, version=version, protocol=protocol, runtime=name
-        )
-    except runtimes.NotFound as problem:
-        at = fields.at("runtime") if name else format_path
-        hint = runtimes.advice(known, context.namespace, format, version, protocol)
-        if problem.reason == "RuntimeNotRecognized":
-            near = [each.name for each in known if each.namespace in ("", context.namespace)]
-            hint = "the runtimes are " + ", ".join(near)
-        raise fields.reader.error(at, str(problem), hint) from None
-
-
-def _loaded(
-    fields: Fields,
-    format: str,
-    version: str,
-    artefacts: dict[str, Artefact],
-    credentials: dict[str, str],
-    extension: Extension,
-    context: Context,
-) -> Component:
-    """A saved model that Tiffin loads itself, whatever container the runtime has."""
-    if not artefacts:
-        raise fields.error("storageUri", "required, found nothing")
-    if list(artefacts) != [MOUNT]:
-        at = child(fields.path.rpartition(".")[0], "storageUris")
-        message = f"a saved model is one artefact, at {MOUNT}; several {LATER}"
-        raise fields.reader.error(at, message, "write model.storageUri instead")
-    if format == "onnx" and not artefacts[MOUNT].uri.startswith(("http://", "https://")):
-        _check_onnx(fields, artefacts[MOUNT].uri)
-    workers = _arguments(fields)
-    environment = kubernetes.environment(fields, namespace=context.namespace, objects=context.resources)
-    if "PYTHONPATH" in environment:
-        raise fields.error("env", "the variable PYTHONPATH may not be set here")
-    probabilities = format == "sklearn" and environment.get("PREDICT_PROBA", "").lower() == "true"
-    source = ModelSource(
-        artefact=artefacts[MOUNT],
-        format=format,
-        format_version=version,
-        method="predict_proba" if probabilities else "predict",
-        credentials=credentials,
-    )
-    resources = kubernetes.resources(fields)
-    fields.ignore(("image", "runtimeVersion"), _LOADED_HERE)
-    grpc = _has_grpc_port(fields)
-    read = ("args", "ports") if grpc else ("args",)
-    ignored = [name for name in kubernetes.CONTAINER_FIELDS if name not in read]
-    fields.ignore([name for name in ignored if name not in OF_PROGRAMS], NO_EFFECT, "local")
-    fields.ignore_each([name for name in ignored if name in OF_PROGRAMS], _LOADED_HERE)
-    secrets = kubernetes.secret_variables(fields)
-    found = extension.component(
-        "predictor", source, environment, resources, workers=workers, secrets=secrets, pod=Pod()
-    )
-    return msgspec.structs.replace(found, grpc=grpc)
-
-
-def _has_grpc_port(fields: Fields) -> bool:
-    """Whether a port is named as those are that KServe sends gRPC to; its number is Tiffin's to choose."""
-    ports = fields.value.get("ports")
-    names = [port.get("name") for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
-    if not any(isinstance(name, str) and ("h2c" in name or "grpc" in name) for name in names):
-        return False
-    for port in fields.mappings("ports"):
-        port.accept("name", "containerPort", "protocol", "hostPort", "hostIP")
-    return True
-
-
-def _check_onnx(fields: Fields, uri: str) -> None:
-    suffix = re.search(r"\.[^./]*$", uri)
-    if suffix and suffix[0] != ".onnx" and fields.has("storageUri"):
-        message = f"expected storageUri file extension: '.onnx' but got '{suffix[0]}'"
-        raise fields.error("storageUri", message)
-
-
-def _arguments(fields: Fields) -> int:
-    """``args``: ``--workers`` is honoured; any other argument was meant for the runtime's own program."""
-    arguments = list(fields.texts("args"))
-    workers = 1
-    index = 0
-    while index < len(arguments):
-        at = child(fields.at("args"), index)
-        name, separator, value = arguments[index].partition("=")
-        if name == "--workers" and not separator and index + 1 < len(arguments):
-            index += 1
-            value = arguments[index]
-        if name != "--workers":
-            said = describe(arguments[index])
-            fields.reader.warn_each(at, f"{said} {NO_EFFECT}", f"{said} {_LOADED_HERE}")
-        elif not re.fullmatch(r"[1-9][0-9]{0,3}", value):
-            raise fields.reader.error(at, f"expected --workers=N with N from 1 to 9999, found {describe(value)}")
-        else:
-            workers = int(value)
-        index += 1
-    return workers
-
-
-def _contained(
-    fields: Fields,
-    format: str,
-    runtime: Runtime,
-    artefacts: dict[str, Artefact],
-    credentials: dict[str, str],
-    extension: Extension,
-    overlay: Overlay,
-    context: Context,
-) -> Component:
-    """A model in the container of a runtime somebody wrote."""
-    assert runtime.container is not None
-    own = kserve_containers.read(fields, context)
-    image = own.image or kserve_containers.with_version(runtime.container.image, fields.text("runtimeVersion"))
-    container = kserve_containers.merged(runtime.container, msgspec.structs.replace(own, image=image))
-    annotations = runtime.annotations | {FORMAT: format} | context.annotations
-    labels = runtime.labels | context.labels
-    known = msgspec.structs.replace(context, annotations=annotations, labels=labels)
-    container = kserve_containers.filled(
-        container,
-        known,
-        lambda message: fields.error("", f"the container of the runtime {runtime.name} cannot be made: {message}"),
-    )
-    if not container.image:
-        raise fields.error("image", f"the runtime {runtime.name} names no image")
-    source, environment = kserve_containers.source(container, context, artefacts, credentials)
-    secrets = container.secret_variables
-    pod = kserve_pods.composed(kserve_pods.program(container, context), overlay, context, runtime)
-    return extension.component("predictor", source, environment, container.resources, secrets=secrets, pod=pod)
 
 
 # ---- containers
