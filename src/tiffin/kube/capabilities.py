@@ -21,8 +21,8 @@ KINDS: dict[str, tuple[str, str]] = {
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """Optional parts that are there now; they may appear and go while the operator runs.
 
-    ``image_volumes``: whether pods may mount images (the server is 1.33 or newer); ``sleep_hooks``: whether their
-    hooks may say to sleep (1.30 or newer).
+    ``image_volumes``: whether pods may mount images (the server is 1.35 or newer, which has it switched on);
+    ``sleep_hooks``: whether their hooks may say to sleep (1.30 or newer).
     """
 
     http_route: bool = False
@@ -39,4 +39,4 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 def found(kinds: Collection[tuple[str, str]], *, minor: int = 0) -> Capabilities:
     """From the groups and kinds that are served, and the minor version of the server."""
     there = {field: pair in kinds for field, pair in KINDS.items()}
-    return Capabilities(**there, image_volumes=minor >= 33, sleep_hooks=minor >= 30)
+    return Capabilities(**there, image_volumes=minor >= 35, sleep_hooks=minor >= 30)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.placement import Placement
-from tiffin.kube.render import services, workloads
+from tiffin.kube.render import guards, services, workloads
 from tiffin.kube.settings import Settings
 from tiffin.spec import Deployment
 
@@ -32,4 +32,4 @@ def render(
     return tuple(manifest for part in PARTS for manifest in part(deployment, placement, settings, capabilities))
 
 
-PARTS: tuple[Part, ...] = (workloads.render, services.render)
+PARTS: tuple[Part, ...] = (workloads.render, services.render, guards.render)

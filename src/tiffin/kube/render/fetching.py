@@ -181,13 +181,16 @@ def _car(image: str, path: str) -> dict[str, Any]:
 
 
 def _shared(fetched: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Where one volume is mounted for all paths: above them, or where nothing is above them, at each."""
-    above = posixpath.commonpath(list(fetched))
-    if above != "/":
-        return [{"name": LOCATION, "mountPath": above}]
-    return [
-        {"name": LOCATION, "mountPath": path, "subPath": f"{index}"} for index, path in enumerate(sorted(fetched))
+    """Where one volume is mounted: at every path that is not below another one, and nowhere else.
+
+    A place above them might have files of the image.
+    """
+    outer = [
+        path for path in sorted(fetched) if not any(path.startswith(f"{other.rstrip('/')}/") for other in fetched)
     ]
+    if len(outer) == 1:
+        return [{"name": LOCATION, "mountPath": outer[0]}]
+    return [{"name": LOCATION, "mountPath": path, "subPath": str(index)} for index, path in enumerate(outer)]
 
 
 def _initializer(

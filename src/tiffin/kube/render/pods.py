@@ -74,11 +74,9 @@ def _spec(
     files = fetching.delivery(slot, settings, capabilities)
     is_program = programs.is_one(component)
     if is_program:
-        main = programs.container(deployment, placement, slot)
+        main = programs.container(deployment, placement, slot, capabilities)
     else:
         main = replica.container(deployment, placement, slot, settings, capabilities)
-        if deployment.dialect == "kserve":
-            main["env"].append({"name": "INFERENCE_SERVICE_NAME", "value": deployment.name})
     if files.mounts:
         main["volumeMounts"] = [*main.get("volumeMounts", ()), *files.mounts]
     if files.user is not None:
@@ -103,9 +101,20 @@ def _spec(
 
 
 def _tidied(spec: dict[str, Any], main: str, number: int) -> dict[str, Any]:
-    """The component's own container first, and a port where a probe names none, as KServe allows it."""
-    containers = sorted(spec["containers"], key=lambda one: one.get("name") != main)
-    return {**spec, "containers": [_probed(containers[0], number), *containers[1:]]}
+    """The component's own container first; a port where a probe names none, as KServe allows it.
+
+    A hook that waits as long as the pod has to end is left out: the API server would refuse it.
+    """
+    own, *others = sorted(spec["containers"], key=lambda one: one.get("name") != main)
+    grace = spec.get("terminationGracePeriodSeconds")
+    if isinstance(grace, int) and grace <= replica.SETTLE_SECONDS and "sleep" in _hook(own):
+        own = {name: value for name, value in own.items() if name != "lifecycle"}
+    return {**spec, "containers": [_probed(own, number), *others]}
+
+
+def _hook(container: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = (container.get("lifecycle") or {}).get("preStop") or {}
+    return found
 
 
 def _probed(container: dict[str, Any], number: int) -> dict[str, Any]:

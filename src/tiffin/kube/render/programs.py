@@ -7,6 +7,7 @@ from typing import Any
 
 from tiffin.dialects import pods, seldon_images, seldon_pods
 from tiffin.kube import names
+from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.placement import Placement, Slot
 from tiffin.kube.render import calling, images, replica
 from tiffin.spec import ClassSource, Component, ContainerSource, Deployment
@@ -21,7 +22,9 @@ def is_one(component: Component) -> bool:
     return isinstance(source, ContainerSource) or (isinstance(source, ClassSource) and bool(source.image))
 
 
-def container(deployment: Deployment, placement: Placement, slot: Slot) -> dict[str, Any]:
+def container(
+    deployment: Deployment, placement: Placement, slot: Slot, capabilities: Capabilities
+) -> dict[str, Any]:
     """The container, before what the file says is laid over it.
 
     Where the file has the whole container, this is only what it leaves open.
@@ -57,6 +60,9 @@ def container(deployment: Deployment, placement: Placement, slot: Slot) -> dict[
     if env:
         found["env"] = env
     found["readinessProbe"] = _ready(component, port)
+    if capabilities.sleep_hooks:
+        # Any program ends well then; without such hooks one would need a shell in the image.
+        found["lifecycle"] = {"preStop": replica.waiting(capabilities)}
     return found
 
 

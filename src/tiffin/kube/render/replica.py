@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import msgspec
@@ -64,16 +65,20 @@ def container(
         "command": ["python", "-m", "tiffin.runtime"],
         "args": ["--replica-json", escaped(written(order))],
         "ports": ports(component),
-        "env": variables(component),
         **probes(capabilities),
         "securityContext": dict(RESTRICTED),
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": SCRATCH, "mountPath": "/tmp"}],
     }
+    env = variables(component)
     if is_model:
         # An author's service may write beside itself; the server does not.
         found["securityContext"]["readOnlyRootFilesystem"] = True
-        found["env"] += [{"name": "HOME", "value": "/tmp"}, {"name": "TIFFIN_HOME", "value": "/tmp/tiffin"}]
+        env += [{"name": "HOME", "value": "/tmp"}, {"name": "TIFFIN_HOME", "value": "/tmp/tiffin"}]
+    if deployment.dialect == "kserve":
+        env.append({"name": "INFERENCE_SERVICE_NAME", "value": deployment.name})
+    if env:
+        found["env"] = env
     if wishes := resources(component.resources):
         found["resources"] = wishes
     return found
@@ -119,13 +124,19 @@ def _bare(component: Component) -> Component:
 
 
 def drain_seconds(component: Component) -> float:
-    """The time that calls in hand get: a whole call's, where that is longer than usual."""
+    """The time that calls in hand get: a whole call's, where that is longer than usual.
+
+    Where the file says how long a pod has to end, what that leaves.
+    """
+    written = component.pod.spec.get("terminationGracePeriodSeconds")
+    if isinstance(written, int):
+        return float(max(1, written - SETTLE_SECONDS - MARGIN_SECONDS))
     return max(Limits().drain_seconds, component.timeout_seconds or 0.0)
 
 
 def grace_seconds(component: Component) -> int:
     """``terminationGracePeriodSeconds``: until no more calls come, those in hand are answered, and it ended."""
-    return SETTLE_SECONDS + int(-(-drain_seconds(component) // 1)) + MARGIN_SECONDS
+    return SETTLE_SECONDS + math.ceil(drain_seconds(component)) + MARGIN_SECONDS
 
 
 def ports(component: Component) -> list[dict[str, Any]]:
@@ -154,7 +165,7 @@ def probes(capabilities: Capabilities) -> dict[str, Any]:
     """It listens before it loads, so that only a server that hangs is started anew, and never a slow model."""
     return {
         "startupProbe": _asked("/livez", every=1, failures=STARTUP_SECONDS),
-        "readinessProbe": _asked("/readyz", every=2, failures=3),
+        "readinessProbe": _asked("/readyz", every=1, failures=3),
         "livenessProbe": _asked("/livez", every=10, failures=6, seconds=5),
         "lifecycle": {"preStop": waiting(capabilities)},
     }
@@ -181,11 +192,23 @@ def resources(wish: Resources) -> dict[str, Any]:
     requests: dict[str, str] = {}
     limits: dict[str, str] = {}
     if wish.cpu is not None:
-        requests["cpu"] = f"{round(wish.cpu * 1000)}m"
+        cores = round(wish.cpu * 1000)
+        requests["cpu"] = f"{cores}m" if cores % 1000 else str(cores // 1000)
     if wish.memory_bytes is not None:
-        requests["memory"] = str(wish.memory_bytes)
+        requests["memory"] = quantity(wish.memory_bytes)
     if wish.memory_limit_bytes is not None:
-        limits["memory"] = str(wish.memory_limit_bytes)
+        limits["memory"] = quantity(wish.memory_limit_bytes)
     if wish.gpu:
-        limits["nvidia.com/gpu"] = str(int(-(-wish.gpu // 1)))
+        limits["nvidia.com/gpu"] = str(math.ceil(wish.gpu))
     return {name: amounts for name, amounts in (("requests", requests), ("limits", limits)) if amounts}
+
+
+def quantity(amount: int) -> str:
+    """Bytes as Kubernetes writes them, with the greatest unit that they are a whole number of."""
+    for base, units in ((1024, ("Ki", "Mi", "Gi", "Ti")), (1000, ("k", "M", "G", "T"))):
+        unit = 0
+        while unit < len(units) and amount and amount % base ** (unit + 1) == 0:
+            unit += 1
+        if unit:
+            return f"{amount // base**unit}{units[unit - 1]}"
+    return str(amount)

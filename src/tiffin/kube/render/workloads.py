@@ -16,7 +16,8 @@ from tiffin.spec import Deployment
 PROGRESS_SECONDS = 600
 """How long Kubernetes waits for an update to get on before it says that it does not; KServe's."""
 HISTORY = 10
-_ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": "25%", "maxSurge": "25%"}}
+_AT_ONCE = {"kserve": "25%", "seldon": "10%"}
+"""How many pods an update may take away at a time, as users of each system know it."""
 
 
 def render(
@@ -39,6 +40,12 @@ def is_knative(slot: Slot, capabilities: Capabilities) -> bool:
     return capabilities.knative and slot.component.scaling.autoscaler == "knative"
 
 
+def _rolling(dialect: str) -> dict[str, Any]:
+    # Where nobody is used to another number: a replica goes once the one that takes its place is ready.
+    bounds = {"maxUnavailable": _AT_ONCE.get(dialect, 0), "maxSurge": "25%"}
+    return {"type": "RollingUpdate", "rollingUpdate": bounds}
+
+
 def _workload(
     deployment: Deployment, placement: Placement, slot: Slot, settings: Settings, capabilities: Capabilities
 ) -> Manifest:
@@ -46,7 +53,7 @@ def _workload(
     seconds = pod.progress_deadline_seconds
     spec: dict[str, Any] = {
         "selector": {"matchLabels": names.selector(deployment, slot)},
-        "strategy": pod.strategy or _ROLLING,
+        "strategy": pod.strategy or _rolling(deployment.dialect),
         "revisionHistoryLimit": HISTORY,
         "progressDeadlineSeconds": PROGRESS_SECONDS if seconds is None else seconds,
         "template": pods.template(deployment, placement, slot, settings, capabilities),
