@@ -142,7 +142,7 @@ class Api:
         answer = await self._send(method, path, content=content, headers=headers, params=_query(query or {}))
         if answer.status_code >= 400:
             raise _error(answer.status_code, answer.content, f"{method} {path}")
-        if accept != "application/json":
+        if not accept.startswith("application/json"):
             return answer.text
         try:
             return msgspec.json.decode(answer.content) if answer.content else None
@@ -165,6 +165,12 @@ class Api:
     async def get(self, kind: Kind, namespace: str, name: str) -> Manifest:
         """One object; raises NotFound."""
         found: Manifest = await self.ask("GET", kind.path(namespace, name))
+        return found
+
+    async def metadata(self, kind: Kind, namespace: str, name: str) -> Manifest:
+        """Only the metadata of one object; raises NotFound."""
+        accept = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
+        found: Manifest = await self.ask("GET", kind.path(namespace, name), accept=accept)
         return found
 
     async def list(self, kind: Kind, namespace: str = "", *, labels: str = "") -> Listing:

@@ -1,0 +1,186 @@
+"""The operator as a whole: watches, workers, settings and the pages for whoever looks after it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from tiffin.kube import names
+from tiffin.kube.client import Api, ApiError, Kind, NotFound
+from tiffin.kube.manifests import Manifest
+from tiffin.kube.settings import Settings
+from tiffin.operator.activator import targets
+from tiffin.operator.cache import Cache, Change
+from tiffin.operator.discovery import REFERRED, Discovery
+from tiffin.operator.queue import Queue, Workers
+from tiffin.operator.reconciling import Key, Reconciler, keys_for, keys_of
+from tiffin.operator.reflector import Reflector
+
+log = logging.getLogger(__name__)
+
+WORKERS = 8
+POD = Kind("", "v1", "Pod", "pods")
+SERVICE = Kind("", "v1", "Service", "services")
+CONFIG = Kind("", "v1", "ConfigMap", "configmaps")
+SETTINGS = "tiffin-settings"
+"""The ConfigMap with the settings, below the key ``settings.yaml``, in the operator's namespace."""
+ACTIVATOR = "app.kubernetes.io/name=tiffin-activator"
+NEAR_SECONDS = 0.05
+"""How long a change waits for those that come with it: what is applied comes back as an event for each object."""
+
+
+class Operator:
+    """``run`` it until it is cancelled."""
+
+    def __init__(self, api: Api, settings: Settings) -> None:
+        self._api = api
+        self.settings = settings
+        self.cache = Cache(self._changed)
+        self.discovery = Discovery(api, self.cache, watched=settings.watched, changed=self._all)
+        self.queue: Queue[Key] = Queue()
+        self.workers: Workers[Key] = Workers(self.queue, self._look, self._failed)
+        self._activator_pods = Cache(lambda change: self._all())
+        self._configs = Cache(self._configured)
+        self.reconciler = Reconciler(
+            api, self.cache, self.discovery, settings=lambda: self.settings, activators=self._activators
+        )
+        self.looks = 0
+        self.failures = 0
+        self.is_ready = False
+
+    async def run(self) -> None:
+        """Follow the cluster and make it as it should be."""
+        await self._first_look()
+        for manifest in self._services():
+            self._found_port(manifest)
+        self.is_ready = True
+        async with asyncio.TaskGroup() as group:
+            namespace = self.settings.namespace
+            pods = Reflector(self._api, self._activator_pods, POD, namespace=namespace, labels=ACTIVATOR)
+            configs = Reflector(self._api, self._configs, CONFIG, namespace=namespace, labels=f"{_MANAGED}")
+            group.create_task(pods.run())
+            group.create_task(configs.run())
+            group.create_task(self.discovery.run())
+            group.create_task(self.workers.run(WORKERS))
+
+    async def _first_look(self) -> None:
+        pause = 0.5
+        while True:
+            try:
+                await self.discovery.look()
+                return
+            except ApiError as error:
+                log.warning("the cluster cannot be seen yet: %s", error)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, 15.0)
+
+    async def _look(self, key: Key) -> float | None:
+        self.looks += 1
+        return await self.reconciler.look(key)
+
+    def _failed(self, key: Key, error: Exception, pause: float) -> None:
+        self.failures += 1
+        if isinstance(error, ApiError):
+            log.warning("%s: %s; trying again in %.3g s", key, error, pause)
+        else:
+            log.error("%s: failed; trying again in %.3g s", key, pause, exc_info=error)
+
+    def _changed(self, change: Change) -> None:
+        if change.kind == SERVICE or change.kind.kind == "Service":
+            self._serviced(change)
+        pair = (change.kind.group, change.kind.kind)
+        if pair in REFERRED:
+            self._all()
+            return
+        if change.kind == POD:
+            self._of_pod(change)
+            return
+        for key in keys_for(change.object, change.kind):
+            self.workers.add(key, after=NEAR_SECONDS)
+
+    def _of_pod(self, change: Change) -> None:
+        """A pod is its ReplicaSet's, and that its Deployment's: its label says whose that is."""
+        metadata = change.object["metadata"]
+        name = (metadata.get("labels") or {}).get(names.DEPLOYMENT)
+        for key in self._called(metadata.get("namespace", ""), name or ""):
+            self.workers.add(key, after=NEAR_SECONDS)
+
+    def _called(self, namespace: str, name: str) -> list[Key]:
+        found = {
+            key
+            for _, manifest in self.cache.of(namespace, name)
+            for key in keys_for(manifest, Kind("", "", "", ""))
+        }
+        return sorted(found)
+
+    def _all(self) -> None:
+        for key in keys_of(self.cache, self.discovery):
+            self.workers.add(key, after=NEAR_SECONDS)
+
+    # ---- Services have ports of the activator
+
+    def _services(self) -> list[Manifest]:
+        return list(self.cache.all(SERVICE))
+
+    def _serviced(self, change: Change) -> None:
+        metadata = change.object["metadata"]
+        if change.after is None:
+            self.reconciler.ports.forget(f"{metadata.get('namespace', '')}/{metadata['name']}")
+        else:
+            self._found_port(change.after)
+
+    def _found_port(self, manifest: Manifest) -> None:
+        target = targets.target_of(manifest)
+        if target is not None:
+            self.reconciler.ports.found(target.key, target.port)
+
+    def _activators(self) -> tuple[str, ...]:
+        return tuple(sorted(ip for pod in self._activator_pods.all(POD) if (ip := ready_address(pod))))
+
+    # ---- settings
+
+    def _configured(self, change: Change) -> None:
+        if change.object["metadata"]["name"] != SETTINGS or change.after is None:
+            return
+        found = settings_of(change.after, self.settings, log.error)
+        if found != self.settings:
+            log.info("the settings have changed")
+            self.settings = found
+            self._all()
+
+
+_MANAGED = "app.kubernetes.io/part-of=tiffin"
+
+
+def ready_address(pod: Manifest) -> str:
+    """A pod's address when it is ready to be called, else nothing."""
+    status = pod.get("status") or {}
+    conditions = {one.get("type"): one.get("status") for one in status.get("conditions") or ()}
+    if pod["metadata"].get("deletionTimestamp") or conditions.get("Ready") != "True":
+        return ""
+    return str(status.get("podIP") or "")
+
+
+def settings_of(manifest: Manifest, before: Settings, say: Callable[..., None]) -> Settings:
+    """The settings of a ConfigMap; those before, and a word about it, where they are not understood."""
+    text = (manifest.get("data") or {}).get("settings.yaml", "")
+    try:
+        found = msgspec.yaml.decode(text or "{}", type=Settings)
+    except msgspec.MsgspecError as error:
+        say("the settings in ConfigMap %s are not understood, and those before stay: %s", SETTINGS, error)
+        return before
+    # Where it runs and what it watches were decided when it was started.
+    return msgspec.structs.replace(found, namespace=before.namespace, watched=before.watched)
+
+
+async def read_settings(api: Api, namespace: str, watched: tuple[str, ...]) -> Settings:
+    """The settings there are when the operator starts. Raises ApiError."""
+    plain = Settings(namespace=namespace, watched=watched)
+    try:
+        manifest = await api.get(CONFIG, namespace, SETTINGS)
+    except NotFound:
+        return plain
+    return settings_of(manifest, plain, log.error)
