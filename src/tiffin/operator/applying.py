@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from tiffin.kube import names
-from tiffin.kube.client import Api, Kind
+from tiffin.kube.client import Api, Kind, Refused
 from tiffin.kube.manifests import Id, Manifest, identify
 from tiffin.operator.cache import Cache, place
 
@@ -74,10 +74,23 @@ class Applier:
         there = self._cache.get(kind, place(manifest))
         if there is not None and not self._differs(manifest, wanted, there):
             return False
-        made = await self._api.apply(kind, marked(manifest))
+        made = await self._written(kind, marked(manifest), is_there=there is not None)
         self._made[identify(manifest)] = (wanted, digest(projected(made, manifest)))
         self._cache.put(kind, made)
         return True
+
+    async def _written(self, kind: Kind, manifest: Manifest, *, is_there: bool) -> Manifest:
+        try:
+            return await self._api.apply(kind, manifest)
+        except Refused:
+            if not is_there:
+                raise
+        # Lists are merged by a key of their items. Where somebody changed that key, what they wrote and what is
+        # applied stand side by side, and may not: then the lists are set as a whole.
+        metadata = manifest["metadata"]
+        whole = {name: value for name, value in manifest.items() if name not in ("apiVersion", "kind", "metadata")}
+        await self._api.patch(kind, metadata.get("namespace", ""), metadata["name"], whole)
+        return await self._api.apply(kind, manifest)
 
     def _differs(self, manifest: Manifest, wanted: str, there: Manifest) -> bool:
         if there["metadata"].get("deletionTimestamp"):

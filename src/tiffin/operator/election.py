@@ -18,9 +18,11 @@ from tiffin.kube.manifests import Manifest
 log = logging.getLogger(__name__)
 
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
-LEASE_SECONDS = 15
-RENEW_SECONDS = 10.0
-RETRY_SECONDS = 2.0
+LEASE_SECONDS = 30
+RENEW_SECONDS = 20.0
+"""Who could not renew it for so long leads no more; others wait longer, so that two never lead at once."""
+RETRY_SECONDS = 5.0
+"""Between two looks. Longer than client-go's 2: every renewal is a write of etcd, and calls do not wait for us."""
 
 Action = Literal["create", "take", "renew", "wait"]
 
