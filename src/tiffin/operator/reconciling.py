@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import msgspec
+
 from tiffin.dialects import live
 from tiffin.errors import SpecError
 from tiffin.kube import render
@@ -176,27 +178,9 @@ class Reconciler:
         ]
 
     def _observed(self, key: Key, document: Manifest) -> Observed:
-        uid = document["metadata"]["uid"]
-        found: dict[str, list[Manifest]] = {}
-        for kind, manifest in self._cache.of(key.namespace, key.name):
-            if manifest["kind"] == "Pod" or is_owned(manifest, uid):
-                found.setdefault(
-                    "Knative" if kind.group == "serving.knative.dev" else manifest["kind"], []
-                ).append(manifest)
-
-        def several(*kinds: str) -> tuple[Manifest, ...]:
-            return tuple(manifest for kind in kinds for manifest in found.get(kind, ()))
-
         activators = self._activators()
-        return Observed(
-            object=document,
-            deployments=several("Deployment"),
-            pods=several("Pod"),
-            services=several("Service"),
-            routes=several(*_ROUTES),
-            revisions=several("ControllerRevision"),
-            scalers=several(*_SCALERS),
-            knative=several("Knative"),
+        return msgspec.structs.replace(
+            seen(self._cache, document),
             activators=activators,
             port_of=lambda service: self.ports.of(f"{key.namespace}/{service}") if activators else None,
             scales=self._scales(key.namespace),
@@ -232,6 +216,30 @@ class Reconciler:
             except (Refused, NotFound, Conflict) as error:
                 # Its namespace may be going; an event is no reason to fail.
                 log.debug("an event was not written: %s", error)
+
+
+def seen(cache: Cache, document: Manifest) -> Observed:
+    """An object with what a cache holds of all that belongs to it."""
+    metadata = document["metadata"]
+    found: dict[str, list[Manifest]] = {}
+    for kind, manifest in cache.of(metadata["namespace"], metadata["name"]):
+        if manifest["kind"] == "Pod" or is_owned(manifest, metadata["uid"]):
+            name = "Knative" if kind.group == "serving.knative.dev" else manifest["kind"]
+            found.setdefault(name, []).append(manifest)
+
+    def several(*kinds: str) -> tuple[Manifest, ...]:
+        return tuple(manifest for kind in kinds for manifest in found.get(kind, ()))
+
+    return Observed(
+        object=document,
+        deployments=several("Deployment"),
+        pods=several("Pod"),
+        services=several("Service"),
+        routes=several(*_ROUTES),
+        revisions=several("ControllerRevision"),
+        scalers=several(*_SCALERS),
+        knative=several("Knative"),
+    )
 
 
 def keys_of(cache: Cache, discovery: Discovery) -> list[Key]:
