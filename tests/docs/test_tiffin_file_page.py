@@ -30,8 +30,12 @@ def whole(text: str) -> dict:
 def test_every_example_is_read_with_no_other_warning_than_the_page_gives(text):
     document = whole(text)
     (found,) = parse(json.dumps(document))
-    # The page says of these two that they are without effect here.
+    # The page says of these that they are without effect here.
     unused = {"spec.scale.burst", "spec.scale.zeroGrace"} if "without effect" in text else set()
+    scale = document["spec"].get("scale")
+    names = scale.keys() if isinstance(scale, dict) else ()
+    unused |= {f"spec.scale.{name}" for name in ("autoscaler", "autoscalerSpec") if name in names}
+    unused |= {"spec.pod"} & {f"spec.{name}" for name in document["spec"]}
     assert {warning.path for warning in found.warnings} == unused
     assert list(VALIDATOR.iter_errors(document)) == []
 

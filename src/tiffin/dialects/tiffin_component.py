@@ -9,7 +9,7 @@ import msgspec
 
 from tiffin.dialects.dependencies import ALL, component_name
 from tiffin.dialects.documents import child
-from tiffin.dialects.fields import NO_BURST, NO_GRACE, Reader
+from tiffin.dialects.fields import NO_BURST, NO_EFFECT, NO_GRACE, Reader
 from tiffin.dialects.kubernetes import quantity
 from tiffin.spec import (
     Artefact,
@@ -21,6 +21,7 @@ from tiffin.spec import (
     Measure,
     ModelSource,
     Parameter,
+    Pod,
     Resources,
     Scaling,
     ServiceSource,
@@ -28,6 +29,8 @@ from tiffin.spec import (
     Windows,
 )
 
+MAIN = "main"
+"""The name of a component's own container where the file does not say another."""
 KINDS = ("model", "service", "class", "container")
 
 WINDOWS = {
@@ -79,6 +82,23 @@ def component(
         batching=_batching(written["batching"]) if "batching" in written else Batching(),
         environment=written.get("env", {}),
         logger=_logger(written["logger"]) if "logger" in written else None,
+        pod=_pod(reader, written.get("pod", {}), child(at, "pod")),
+    )
+
+
+def _pod(reader: Reader, written: Mapping[str, Any], at: str) -> Pod:
+    if written:
+        reader.warn(at, NO_EFFECT, "local")
+    seconds = written.get("progressDeadline")
+    return Pod(
+        main=written.get("container", MAIN),
+        spec=written.get("spec", {}),
+        labels=written.get("labels", {}),
+        annotations=written.get("annotations", {}),
+        strategy=written.get("strategy", {}),
+        disruption=written.get("disruption", {}),
+        progress_deadline_seconds=None if seconds is None else max(1, round(seconds)),
+        is_read_only=written.get("readOnly", True),
     )
 
 
@@ -159,7 +179,10 @@ def _scaling(reader: Reader, written: Mapping[str, Any], at: str) -> Scaling:
         return Scaling(min_replicas=least, max_replicas=most, measures=(scale,))
     for name, why in (("burst", NO_BURST), ("zeroGrace", NO_GRACE)):
         if name in scale:
-            reader.warn(child(child(at, "scale"), name), why)
+            reader.warn(child(child(at, "scale"), name), why, "local")
+    for name in ("autoscaler", "autoscalerSpec"):
+        if name in scale:
+            reader.warn(child(child(at, "scale"), name), NO_EFFECT, "local")
     measures = tuple(
         _measure(name, scale[name]) for name in ("concurrency", "rps", "cpu", "memory") if name in scale
     )
@@ -171,6 +194,8 @@ def _scaling(reader: Reader, written: Mapping[str, Any], at: str) -> Scaling:
         measures=measures or (Measure(),),
         windows=Windows(**windows),
         stabilization=Stabilization(**settling),
+        autoscaler=scale.get("autoscaler", ""),
+        autoscaler_spec=scale.get("autoscalerSpec", {}),
     )
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from tiffin.dialects.kserve import FORMATS
 from tiffin.dialects.seldon_graph import METHODS
 from tiffin.dialects.tiffin_shapes import (
@@ -21,6 +23,7 @@ from tiffin.dialects.tiffin_shapes import (
     Either,
     Field,
     Flag,
+    Foreign,
     ListOf,
     MapOf,
     Number,
@@ -31,6 +34,7 @@ from tiffin.dialects.tiffin_shapes import (
     Written,
 )
 from tiffin.spec import Measure
+from tiffin.spec.scaling import Autoscaler
 
 API_VERSIONS = ("tiffin.dev/v1",)
 KIND = "Deployment"
@@ -49,6 +53,7 @@ _TEXTS = MapOf(AnyText())
 
 PROTOCOLS = {"v2": "open-inference", "v1": "kserve-v1", "seldon": "seldon", "json": "named-json"}
 METRICS = ("concurrency", "rps", "cpu", "memory")
+AUTOSCALERS = tuple(name for name in get_args(Autoscaler) if name)
 
 
 # ---- what is served
@@ -128,6 +133,34 @@ _SCALE = Record(
         "upWindow": Field(DURATION, "For cpu and memory: rise to the least of this time; 0 s.", example="0s"),
         "downWindow": Field(DURATION, "For cpu and memory: fall to the most of this time; 5 m.", example="5m"),
         "tolerance": Field(SHARE, "For cpu and memory: a difference that is none; 10 %.", example="10%"),
+        "autoscaler": Field(
+            Choice(AUTOSCALERS), "Who changes the number on a cluster; by what is measured when absent.",
+            example="keda",
+        ),
+        "autoscalerSpec": Field(
+            Foreign(), "Laid over the spec of a HorizontalPodAutoscaler or a ScaledObject, in its own words.",
+            example={"triggers": [{"type": "cron", "metadata": {"timezone": "UTC", "desiredReplicas": "2"}}]},
+        ),
+    }
+)  # fmt: skip
+_POD = Record(
+    {
+        "labels": Field(_TEXTS, "Labels of the pods.", example={"team": "garden"}),
+        "annotations": Field(_TEXTS, "Annotations of the pods.", example={"prometheus.io/scrape": "true"}),
+        "spec": Field(
+            Foreign(), "Laid over the PodSpec, in Kubernetes' own words; containers are told apart by name.",
+            example={"nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "gpu", "operator": "Exists"}]},
+        ),
+        "container": Field(
+            _LABEL, "The name of the component's own container in spec; main when absent.", example="server"
+        ),
+        "strategy": Field(Foreign(), "How a Deployment replaces pods.", example={"type": "Recreate"}),
+        "disruption": Field(
+            Foreign(), "A PodDisruptionBudget: minAvailable or maxUnavailable.", example={"maxUnavailable": 1}
+        ),
+        "progressDeadline": Field(TIMEOUT, "An update that does not get on for so long has failed; 10 m.",
+                                  example="5m"),
+        "readOnly": Field(Flag(), "Whether the model's files are mounted so; true when absent.", example=False),
     }
 )  # fmt: skip
 _RESOURCES = Record(
@@ -192,6 +225,10 @@ RUN = {
     "logger": Field(
         Either("an address or a mapping", str=_URL, dict=_LOGGER),
         "Where requests and answers go, as CloudEvents.", example="http://logger.example.com",
+    ),
+    "pod": Field(
+        _POD, "What its pods say on a cluster; without effect on one machine.",
+        example={"spec": {"nodeSelector": {"disk": "ssd"}}},
     ),
 }  # fmt: skip
 _APART = Record({name: field for name, field in RUN.items() if name not in ("modelName", "batching", "grpc")})

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from tiffin.dialects import kubernetes
+from tiffin.dialects import kubernetes, pods
 from tiffin.dialects.documents import child
 from tiffin.dialects.fields import Reader, describe, one_of
 
@@ -216,6 +216,19 @@ class MapOf:
         names = {key: item for key, item in self._key.schema().items() if key != "type"}
         found = {"type": "object", "additionalProperties": self._shape.schema(), "propertyNames": names}
         return found | ({"minProperties": self._least} if self._least else {})
+
+
+class Foreign:
+    """A mapping in another system's words, as it is; ``null`` counts as absent in it, too."""
+
+    def read(self, reader: Reader, value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise reader.error(path, f"expected a mapping, found {describe(value)}")
+        found: dict[str, Any] = pods.compact(value)
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object"}
 
 
 class Anything:

@@ -71,6 +71,8 @@ def _mapping(schema: Schema, depth: int, *, in_cel: bool) -> Schema:
 
 
 def _table(schema: Schema, depth: int, *, in_cel: bool) -> Schema:
+    if "additionalProperties" not in schema:
+        return {KEPT: True}  # in another system's words, which are checked there
     entry = structural(schema["additionalProperties"], depth=depth + 1, in_cel=in_cel)
     found: Schema = {"additionalProperties": entry}
     pattern = schema.get("propertyNames", {}).get("pattern")
