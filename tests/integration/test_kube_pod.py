@@ -1,0 +1,156 @@
+"""The containers of a pod as a kubelet starts them, as processes: fetched, served, probed and drained."""
+
+import functools
+import http.server
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import joblib
+import pytest
+import yaml
+from sklearn.tree import DecisionTreeClassifier
+
+from tiffin.dialects import live
+from tiffin.kits import ports
+from tiffin.kube.capabilities import Capabilities
+from tiffin.kube.placement import fresh
+from tiffin.kube.render import workloads
+from tiffin.kube.settings import Settings
+
+ISVC = """
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {name: trees}
+spec:
+  predictor:
+    model:
+      modelFormat: {name: sklearn}
+      storageUri: URI
+      env: [{name: PRICE, value: "$(HOME)/5"}]
+"""
+
+
+@pytest.fixture
+def web(tmp_path):
+    """A web server with a model."""
+    directory = tmp_path / "web"
+    directory.mkdir()
+    joblib.dump(DecisionTreeClassifier().fit([[0.0], [1.0]], [3, 7]), directory / "model.joblib")
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=directory))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Pod:
+    """What a kubelet does with a PodSpec, for the parts that these tests need. One volume is one directory."""
+
+    def __init__(self, spec, root: Path, port: int) -> None:
+        self.spec, self.root, self.port = spec, root, port
+        self.main = spec["containers"][0]
+
+    def command(self, container):
+        environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+        for one in container.get("env", ()):
+            environment[one["name"]] = self.expanded(one["value"], environment)
+        words = [*container["command"], *container.get("args", ())]
+        (models,) = [one for one in container["volumeMounts"] if one["mountPath"] == "/mnt/models"]
+        place = str(self.volume(models))
+        found = [self.expanded(word, environment).replace("/mnt/models", place) for word in words]
+        found = [word.replace('"port":8080', f'"port":{self.port}') for word in found]
+        for name in ("HOME", "TIFFIN_HOME"):
+            if name in environment:
+                environment[name] = environment[name].replace("/tmp", str(self.root), 1)
+        return found, environment
+
+    def expanded(self, text, environment):
+        def one(match):
+            whole = match[0]
+            return "$" if whole == "$$" else environment.get(match[1], whole)
+
+        return re.sub(r"\$\$|\$\(([^)]*)\)", one, text)
+
+    def volume(self, mount):
+        place = self.root / "volumes" / mount["name"] / mount.get("subPath", "")
+        place.mkdir(parents=True, exist_ok=True)
+        return place
+
+    def fetch(self):
+        (init,) = self.spec["initContainers"]
+        words, environment = self.command(init)
+        return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
+
+    def start(self):
+        words, environment = self.command(self.main)
+        return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+
+    def probe(self, name):
+        probe = self.main[name]["httpGet"]
+        assert probe["port"] == 8080
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{probe['path']}", timeout=5) as answer:
+                return answer.status
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return None
+
+
+def pod_of(uri, tmp_path):
+    deployment = live.read_object(yaml.safe_load(ISVC.replace("URI", uri)))
+    (workload,) = workloads.render(
+        deployment, fresh(deployment.components), Settings(), Capabilities(sleep_hooks=True)
+    )
+    return Pod(workload["spec"]["template"]["spec"], tmp_path / "pod", ports.free())
+
+
+def test_a_pod_fetches_its_model_serves_it_and_ends_when_it_is_told_to(web, tmp_path):
+    pod = pod_of(f"{web}/model.joblib", tmp_path)
+    fetched = pod.fetch()
+    assert fetched.returncode == 0, fetched.stdout + fetched.stderr
+    assert [file.name for file in (pod.root / "volumes" / "kserve-provision-location").rglob("*.joblib")] == [
+        "model.joblib"
+    ]
+    shutil.rmtree(tmp_path / "web")  # What was fetched is all it has.
+    process = pod.start()
+    try:
+        deadline = time.monotonic() + 60
+        while pod.probe("readinessProbe") != 200:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline, "it was not ready in time"
+            time.sleep(0.05)
+        assert pod.probe("livenessProbe") == pod.probe("startupProbe") == 200
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{pod.port}/v1/models/trees:predict", data=b'{"instances": [[1.0], [0.0]]}'
+        )
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.read() == b'{"predictions":[7,3]}'
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert pod.probe("livenessProbe") is None
+
+
+def test_a_pod_whose_model_is_missing_says_so_last(web, tmp_path):
+    done = pod_of(f"{web}/other.joblib", tmp_path).fetch()
+    assert done.returncode == 1
+    assert "other.joblib" in done.stdout.strip().splitlines()[-1] + done.stdout.strip().splitlines()[-2]
