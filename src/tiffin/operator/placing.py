@@ -154,7 +154,8 @@ def _shared(
     weights = {name: variant.weight for name, variant in asked.items() if variant.mirror_percent is None}
     serving = {name for name in weights if steps[name].kept.weights}
     is_met = all(steps[name].is_met for name, weight in weights.items() if weight > 0.0)
-    going = {name: kept.share for name, kept in gone.items() if kept.share > 0.0}
+    alive = {name: _alive(deployment, observed, history, name, kept) for name, kept in gone.items()}
+    going = {name: kept.share for name, kept in gone.items() if kept.share > 0.0 and alive[name]}
     if going and not (is_met and _have_strength(deployment, steps, seen)):
         # Who replaces them cannot serve yet: everybody keeps what they had.
         before = {name: history.kept[name].share for name in serving}
@@ -165,7 +166,8 @@ def _shared(
         missing = sum(weight for name, weight in weights.items() if name not in serving)
         weights[deployment.variant] += missing
     left = {name: weight for name, weight in weights.items() if name in serving and weight > 0.0}
-    shares = _weighed(left, {**{name: one.kept for name, one in steps.items()}, **gone})
+    parts = {name: one.kept.weights for name, one in steps.items()}
+    shares = _weighed(left, {**parts, **{name: normal(part) for name, part in alive.items() if part}})
     shares += tuple(_mirrored(asked.values(), steps))
     leaving: dict[str, Kept] = {}
     again = None
@@ -194,11 +196,26 @@ def _have_strength(
     return True
 
 
-def _weighed(weights: Mapping[str, float], kept: Mapping[str, Kept]) -> tuple[Share, ...]:
+def _alive(
+    deployment: Deployment, observed: Observed, history: History, variant: str, kept: Kept
+) -> dict[Role, float]:
+    """The weights of a variant that is on its way out, of its slots that answer."""
+    found: dict[Role, float] = {}
+    for role, weight in kept.weights.items():
+        revision = history.revisions.get(kept.residents.get(role, 0))
+        if revision is None or weight <= 0.0:
+            continue
+        if see(deployment, observed, variant, role, revision.components).has_ready():
+            found[role] = weight
+    return found
+
+
+def _weighed(weights: Mapping[str, float], roles: Mapping[str, Mapping[Role, float]]) -> tuple[Share, ...]:
+    """Shares of all calls from the weights of variants and those of their slots, which sum to 100 each."""
     parts = {
         (name, role): weight * share / 100.0
         for name, weight in weights.items()
-        for role, share in kept[name].weights.items()
+        for role, share in roles[name].items()
         if share > 0.0
     }
     total = sum(parts.values())
@@ -294,7 +311,7 @@ def _slot(
             is_proven=_is_proven(kept, role, own),
             asked=observed.scales.get(names.workload(deployment, slot)),
         ),
-        held=owner == "tiffin" and (own is None or own.ready == 0),
+        held=owner == "tiffin" and (own is None or own.ready == 0 or own.is_held),
         activator_port=observed.port_of(service) if owner == "tiffin" else None,
     )
 

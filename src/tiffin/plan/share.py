@@ -11,12 +11,15 @@ Revisions are numbers here. Shares are percentages of the variant's calls and su
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import msgspec
 
 from tiffin.spec import Deployment
+
+Name = TypeVar("Name", bound=Hashable)
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -153,10 +156,10 @@ def _tags(current: int, stable: int, servable: frozenset[int]) -> dict[str, int]
     return {tag: number for tag, number in tags.items() if number in servable}
 
 
-def normal(shares: Mapping[int, float]) -> dict[int, float]:
+def normal(shares: Mapping[Name, float]) -> dict[Name, float]:
     """The same proportions, summing to 100."""
     total = sum(shares.values())
-    return {number: 100.0 * part / total for number, part in shares.items()}
+    return {name: 100.0 * part / total for name, part in shares.items()}
 
 
 @dataclass(frozen=True)

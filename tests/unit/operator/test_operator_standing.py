@@ -7,6 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
@@ -383,3 +386,127 @@ def test_a_shadow_gets_copies_and_no_share(world: World) -> None:
         world.roll(name)
     shares = {share.variant: (share.weight, share.mirror_percent) for share in world.outcome.placement.shares}
     assert shares == {"a": (100.0, None), "shadow": (0.0, 40.0)}
+
+
+# -- every history ---------------------------------------------------------------------------------------------
+
+URIS = st.sampled_from(["1", "2", "3"])
+PERCENTS = st.sampled_from([None, 0.0, 10.0, 50.0, 100.0])
+
+
+class Histories(RuleBasedStateMachine):
+    """Whatever is applied, comes up, fails, ends or is seen late: calls go to somebody who answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World()
+        self.before: dict[str, float] = {}
+        self.snapshot: Observed | None = None
+
+    @initialize(uri=URIS)
+    def begin(self, uri: str) -> None:
+        self.world.apply(deployment(uri))
+        self.world.roll()
+
+    @rule(uri=URIS, percent=PERCENTS)
+    def update(self, uri: str, percent: float | None) -> None:
+        self.world.apply(deployment(uri, canary_percent=percent))
+
+    @rule(uri=URIS, percent=PERCENTS, canary=st.sampled_from([None, 20.0, 60.0]))
+    def update_with_a_canary_beside(self, uri: str, percent: float | None, canary: float | None) -> None:
+        variants = () if canary is None else (Variant(name="v2", components=(model("c"),), weight=canary),)
+        self.world.apply(deployment(uri, canary_percent=percent, variants=variants))
+
+    @rule(data=st.data())
+    def come_up(self, data: st.DataObject) -> None:
+        if self.world.deployments:
+            self.world.roll(data.draw(st.sampled_from(sorted(self.world.deployments))))
+
+    @rule(data=st.data())
+    def fail(self, data: st.DataObject) -> None:
+        if self.world.deployments:
+            self.world.fail(data.draw(st.sampled_from(sorted(self.world.deployments))))
+
+    @rule(seconds=st.sampled_from([1.0, 10.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.now += seconds
+        self.world.reconcile()
+
+    @rule()
+    def restart(self) -> None:
+        placement = self.world.outcome.placement
+        self.world.restart()
+        again = self.world.decide()
+        first = self.world.decide()
+        assert again == first, "the same observation gives the same outcome"
+        assert {share.variant for share in again.placement.shares} <= {
+            slot.variant for slot in again.placement.slots
+        }
+        assert placement.uid == again.placement.uid
+
+    @rule(
+        action=st.sampled_from(["undo", "promote", "pause", "nonsense", "undo:1", "undo:99"]),
+        mark=st.integers(0, 9),
+    )
+    def ask(self, action: str, mark: int) -> None:
+        self.world.object["metadata"]["annotations"]["tiffin.dev/rollout"] = f"{action}@{mark}"
+        self.world.reconcile()
+
+    @invariant()
+    def shares_sum_up_and_go_to_slots_that_answer(self) -> None:
+        if self.world.said is None:
+            return
+        self.world.reconcile()
+        weights = self.world.weights()
+        assert not weights or sum(weights.values()) == pytest.approx(100.0, abs=0.01)
+        ready = {name for name, one in self.world.deployments.items() if one["status"].get("readyReplicas", 0) > 0}
+        assert weights.keys() <= self.world.deployments.keys()
+        asked = {variant.name for variant in self.world.spec.all_variants if variant.weight}
+        slots = [slot for slot in self.world.outcome.placement.slots if slot.variant in asked]
+        if ready & {names.workload(self.world.spec, slot) for slot in slots}:
+            assert weights, "somebody can answer, and nobody is sent to them"
+            assert weights.keys() <= ready
+
+    @invariant()
+    def a_candidate_gets_its_first_share_once_it_is_rolled_out(self) -> None:
+        if self.world.said is None:
+            return
+        weights = self.world.weights()
+        if CANDIDATE in weights and CANDIDATE not in self.before and STABLE in self.before.keys() & weights.keys():
+            status = self.world.deployments[CANDIDATE]["status"]
+            assert status["updatedReplicas"] == status["replicas"]
+        self.before = weights
+
+    @invariant()
+    def nothing_is_decided_twice(self) -> None:
+        if self.world.said is None:
+            return
+        self.world.reconcile()
+        self.world.reconcile()
+        assert self.world.writes == 0
+
+    def teardown(self) -> None:
+        world = self.world
+        if world.said is None:
+            return
+        world.object["metadata"]["annotations"].clear()
+        world.settle()
+        spec = world.spec
+        status = world.outcome.status
+        ready = status.condition("LatestReady")
+        assert ready is not None
+        if ready.reason == "RolledBack":
+            assert world.weights()
+            return
+        assert ready.status == "True", ready
+        if spec.canary_percent in (None, 100.0):
+            expected = {STABLE: 100.0 - sum(variant.weight for variant in spec.variants)}
+            assert {name: share for name, share in world.weights().items() if name == STABLE} == expected
+            assert CANDIDATE not in world.deployments
+        assert not {slot.variant for slot in world.outcome.placement.slots} - {
+            variant.name for variant in spec.all_variants
+        }
+
+
+TestHistories = Histories.TestCase
+TestHistories.settings = hypothesis_settings(max_examples=15, stateful_step_count=20, deadline=None)
