@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 
 def image(
-    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="A tag of the local store, or a digest.")],
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="A tag of the local store, or a digest.", show_default=False)
+    ] = "",
     tags: Annotated[
         list[str] | None,
         typer.Option("--tag", "-t", help="What the image is called: repository/name:tag. May be repeated."),
@@ -49,6 +51,9 @@ def image(
     without_byte_code: Annotated[
         bool, typer.Option("--no-byte-code", help="Leave out compiled modules: smaller, and slower to start.")
     ] = False,
+    runtime: Annotated[
+        bool, typer.Option("--runtime", help="Of Tiffin itself instead of a bundle: what a cluster runs.")
+    ] = False,
     insecure: Annotated[bool, typer.Option("--insecure", help="Ask the registry in plain HTTP.")] = False,
     builder: Annotated[
         Literal["", "docker", "podman", "buildah", "nerdctl"],
@@ -72,9 +77,16 @@ def image(
     from tiffin.image import building, platforms
     from tiffin.kits import paths
 
+    if runtime == bool(bundle):
+        found = "both" if bundle else "neither"
+        raise SpecError(f"expected a bundle or --runtime, found {found}")
+    if runtime:
+        from tiffin.image.runtime import NAME
+
+        bundle = NAME
     names = image_names(tags or [], bundle)
     several = tuple(platforms.parse(one) for text in platform or () for one in text.split(",") if one.strip())
-    found = BundleStore(paths.data_directory().bundles).get(bundle)
+    source = _runtime(python) if runtime else BundleStore(paths.data_directory().bundles).get(bundle)
     if builder or dockerfile_only:
         from tiffin.cli import containerize
 
@@ -88,9 +100,9 @@ def image(
             push=push,
         )
         if dockerfile_only:
-            containerize.write_dockerfile(found, wanted, out)
+            containerize.write_dockerfile(source, wanted, out)
         else:
-            containerize.build(found, wanted, out, as_json=as_json)
+            containerize.build(source, wanted, out, as_json=as_json)
         return
     if options:
         raise SpecError("--opt is for a --builder; there is none here")
@@ -98,12 +110,20 @@ def image(
     begun = time.monotonic()
     workshop = _workshop()
     chosen = building.Wanted(base=base, platforms=several, python=python, byte_code=not without_byte_code)
-    made = make(found, workshop, chosen, insecure=insecure)
+    made = make(source, workshop, chosen, insecure=insecure)
     for name in names:
         workshop.layout.tag(made.descriptor, name)
     where = _write(out, form, workshop, made.descriptor, names)
     moved = _push(workshop, made, names, insecure) if push else None
     _report(made, names, where, moved, time.monotonic() - begun, as_json)
+
+
+def _runtime(python: str) -> Bundle:
+    """What there is to make an image of where it is of Tiffin itself."""
+    from tiffin.image import runtime
+    from tiffin.kits import paths
+
+    return runtime.bundle(paths.data_directory().make().images / "runtime", python=python)
 
 
 def image_names(tags: list[str], bundle: str) -> list[str]:

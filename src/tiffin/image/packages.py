@@ -137,7 +137,7 @@ def _fetched(bundle: Bundle, target: Target, place: Path, links: Path, tiffin: W
 
 def _own_extras(text: str) -> str:
     """Requirements with ``tiffin`` at any version: this one is the one there is."""
-    return re.sub(r"(?mi)^(tiffin\s*(?:\[[^]]*\])?)\s*(?:[<>=!~][^;\n]*)?", r"\1", text)
+    return re.sub(r"(?mi)^(tiffin[ \t]*(?:\[[^]\n]*\])?)[ \t]*(?:[<>=!~][^;\n]*)?", r"\1", text)
 
 
 def _check_complete(locked: str, found: list[Wheel], where: str) -> None:

@@ -11,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tiffin.errors import SpecError
-from tiffin.kube.crds import kserve, own, seldon
+from tiffin.kube.crds.kserve import definitions as of_kserve
+from tiffin.kube.crds.own import definitions as of_tiffin
+from tiffin.kube.crds.seldon import definitions as of_seldon
 from tiffin.kube.manifests import Manifest
 
-GROUPS = {"kserve": kserve.definitions, "seldon": seldon.definitions, "tiffin": own.definitions}
+GROUPS = {"kserve": of_kserve, "seldon": of_seldon, "tiffin": of_tiffin}
 """Whose kinds there are, by the word that ``tiffin install --crds`` takes."""
 
 
