@@ -92,5 +92,5 @@ def test_the_autoscaler_is_the_one_that_is_named(name):
 )
 def test_what_has_another_form_is_refused(spec, message):
     with pytest.raises(SpecError) as refused:
-        read_object(document(**spec))
+        on_machine(document(**spec))
     assert message in str(refused.value)
