@@ -1,6 +1,7 @@
 """The edge to a real API server."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -116,6 +117,7 @@ def test_kinds_and_the_version_are_found(cluster):
         assert kinds["apps", "Deployment"] == DEPLOYMENTS
         assert kinds["", "ConfigMap"] == MAPS
         assert not kinds["", "Namespace"].is_namespaced
+        assert kinds["autoscaling", "HorizontalPodAutoscaler"].version == "v2"
         return await api.minor()
 
     assert run(cluster, use) >= 33
@@ -133,3 +135,34 @@ def test_without_a_configuration_nothing_is_asked(tmp_path, monkeypatch):
 def test_a_context_that_is_not_there_is_named(cluster):
     with pytest.raises(PlatformError, match="no cluster is known"):
         client.connect(kubeconfig=cluster.kubeconfig, context="other")
+
+
+def test_a_kind_of_another_version_than_the_preferred_is_found(cluster):
+    def definition(kind, version):
+        schema = {"openAPIV3Schema": {"type": "object"}}
+        return {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": f"{kind.lower()}s.client.test"},
+            "spec": {
+                "group": "client.test",
+                "names": {"kind": kind, "plural": f"{kind.lower()}s"},
+                "scope": "Namespaced",
+                "versions": [{"name": version, "served": True, "storage": True, "schema": schema}],
+            },
+        }
+
+    given = "\n".join(json.dumps(definition(*one)) for one in (("Old", "v1alpha1"), ("New", "v1beta1")))
+    cluster.kubectl("apply", "-f", "-", given=given)
+    cluster.kubectl("wait", "--for=condition=Established", "crd/olds.client.test", "crd/news.client.test")
+
+    async def use(api):
+        while True:
+            kinds = await api.kinds()
+            if {("client.test", "Old"), ("client.test", "New")} <= kinds.keys():
+                return kinds
+            await asyncio.sleep(0.1)
+
+    kinds = run(cluster, lambda api: asyncio.wait_for(use(api), 30))
+    assert kinds["client.test", "Old"].version == "v1alpha1"
+    assert kinds["client.test", "New"].version == "v1beta1"

@@ -238,6 +238,21 @@ class Api:
         except (httpx2.HTTPError, msgspec.DecodeError) as error:
             raise Unreachable(f"watch {path}: {type(error).__name__} {error}".rstrip()) from None
 
+    async def lines(self, path: str, query: Mapping[str, str | int | bool | None]) -> AsyncIterator[str]:
+        """The lines of a text as they come, without an end where the server has none. Raises ApiError."""
+        import httpx2
+
+        self.reads += 1
+        timeout = httpx2.Timeout(SECONDS, read=None)
+        try:
+            async with self._http.stream("GET", path, params=_query(query), timeout=timeout) as answer:
+                if answer.status_code >= 400:
+                    raise _error(answer.status_code, await answer.aread(), f"GET {path}")
+                async for line in answer.aiter_lines():
+                    yield line
+        except httpx2.HTTPError as error:
+            raise Unreachable(f"GET {path}: {type(error).__name__} {error}".rstrip()) from None
+
     async def apply(
         self, kind: Kind, manifest: Manifest, *, force: bool = True, dry_run: bool = False, part: str = ""
     ) -> Manifest:
@@ -309,9 +324,16 @@ class Api:
     # ---- what there is
 
     async def kinds(self) -> dict[tuple[str, str], Kind]:
-        """What is served, by group and kind, each in the version the server prefers."""
+        """What is served, by group and kind: each in the version the server prefers, or in the first that has it.
+
+        A group's versions need not have the same kinds.
+        """
         groups = (await self.ask("GET", "/apis"))["groups"]
-        wanted = [("", "v1"), *((group["name"], group["preferredVersion"]["version"]) for group in groups)]
+        wanted = [("", "v1")]
+        for group in groups:
+            preferred = group["preferredVersion"]["version"]
+            versions = [one["version"] for one in group["versions"]]
+            wanted += [(group["name"], one) for one in sorted(versions, key=lambda one: one != preferred)]
         found: dict[tuple[str, str], Kind] = {}
         for answer in await asyncio.gather(*(self.kinds_of(*one) for one in wanted), return_exceptions=True):
             if isinstance(answer, NotFound | Unreachable):
@@ -319,7 +341,7 @@ class Api:
                 continue
             if isinstance(answer, BaseException):
                 raise answer
-            found |= answer
+            found = answer | found
         return found
 
     async def kinds_of(self, group: str, version: str) -> dict[tuple[str, str], Kind]:
