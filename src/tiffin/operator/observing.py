@@ -69,7 +69,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     """The pods of one component in one slot. Counts as in a Deployment's status.
 
     ``revision`` is the number of the one it was given last (0: none that has a name). ``wanted`` is ``replicas``
-    of its spec. ``is_current``: whether its status speaks of its newest spec.
+    of its spec. ``is_current``: whether its status speaks of its newest spec. ``is_held``: the
+    autoscaler wants its calls at the activator, so that the last pod may go.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     ready: int = 0
     available: int = 0
     is_current: bool = False
+    is_held: bool = False
     conditions: tuple[Mapping[str, Any], ...] = ()
 
     @property
@@ -171,6 +173,7 @@ def part_of(manifest: Manifest, component: str, deployment: str) -> Part:
         updated=int(status.get("updatedReplicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
         available=int(status.get("availableReplicas") or 0),
+        is_held=(metadata.get("annotations") or {}).get(names.HELD) == "true",
         is_current=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
         conditions=tuple(status.get("conditions") or ()),
     )

@@ -13,11 +13,13 @@ from tiffin.kube.client import Api, ApiError, Kind, NotFound
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.settings import Settings
 from tiffin.operator.activator import targets
+from tiffin.operator.autoscaler import Autoscaler
 from tiffin.operator.cache import Cache, Change
 from tiffin.operator.discovery import REFERRED, Discovery
 from tiffin.operator.queue import Queue, Workers
 from tiffin.operator.reconciling import Key, Reconciler, keys_for, keys_of
 from tiffin.operator.reflector import Reflector
+from tiffin.operator.scaled import SLICE, Scaled
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +46,15 @@ class Operator:
         self.workers: Workers[Key] = Workers(self.queue, self._look, self._failed)
         self._activator_pods = Cache(lambda change: self._all())
         self._configs = Cache(self._configured)
+        self.scaled = Scaled(api, self.cache, lambda: self.reconciler.looks, self._activators)
+        self.autoscaler = Autoscaler(self.scaled)
         self.reconciler = Reconciler(
-            api, self.cache, self.discovery, settings=lambda: self.settings, activators=self._activators
+            api,
+            self.cache,
+            self.discovery,
+            settings=lambda: self.settings,
+            activators=self._activators,
+            scales=self.scaled.scales,
         )
         self.looks = 0
         self.failures = 0
@@ -63,6 +72,13 @@ class Operator:
             configs = Reflector(self._api, self._configs, CONFIG, namespace=namespace, labels=f"{_MANAGED}")
             group.create_task(pods.run())
             group.create_task(configs.run())
+            slices = [
+                Reflector(self._api, self.scaled.slices, SLICE, namespace=one, labels=f"{names.MANAGED}=tiffin")
+                for one in self.settings.watched or ("",)
+            ]
+            for reflector in slices:
+                group.create_task(reflector.run())
+            group.create_task(self._scale(slices))
             group.create_task(self.discovery.run())
             group.create_task(self.workers.run(WORKERS))
 
@@ -76,6 +92,12 @@ class Operator:
                 log.warning("the cluster cannot be seen yet: %s", error)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, 15.0)
+
+    async def _scale(self, slices: list[Reflector]) -> None:
+        """Change numbers once it is known which pods are ready."""
+        for one in slices:
+            await one.listed.wait()
+        await self.autoscaler.run()
 
     async def _look(self, key: Key) -> float | None:
         self.looks += 1
