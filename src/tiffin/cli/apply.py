@@ -11,7 +11,7 @@ import typer
 from tiffin.cli import notices, output, showing, watching
 from tiffin.cli.options import Domain, Files, Json, Output, Trust
 from tiffin.cli.sources import sources
-from tiffin.client import connect
+from tiffin.cli.targets import connect
 from tiffin.plan.objects import Applied, Source
 
 

@@ -9,7 +9,8 @@ import typer
 from tiffin.cli import bundles, names, output, watching
 from tiffin.cli.options import Json, Namespace
 from tiffin.cli.sources import read, sources
-from tiffin.client import Client, NoController, connect
+from tiffin.cli.targets import connect
+from tiffin.client import Client, NoController
 from tiffin.errors import NoSuchDeployment, SpecError
 
 

@@ -9,7 +9,7 @@ import typer
 
 from tiffin.cli import describing, names, showing
 from tiffin.cli.options import Json, Namespace, Output
-from tiffin.client import connect
+from tiffin.cli.targets import connect
 from tiffin.errors import SpecError
 
 EVENTS = 20

@@ -9,7 +9,7 @@ import typer
 
 from tiffin.cli import names, output, rendering, showing
 from tiffin.cli.options import AllNamespaces, Json, Namespace, Output
-from tiffin.client import connect
+from tiffin.cli.targets import connect
 
 
 def events(

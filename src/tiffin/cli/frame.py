@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 import tiffin
-from tiffin.cli import output, table
+from tiffin.cli import output, table, targets
 from tiffin.errors import PortInUse, ProcessError, TiffinError
 
 OK, FAILED, USAGE, COULD_NOT_START, INTERRUPTED = 0, 1, 2, 3, 130
@@ -76,6 +76,8 @@ def _dispatch(arguments: list[str]) -> int:
             f"there is no command {name!r}",
             f"did you mean `tiffin {close[0]}`?" if close else "`tiffin --help` lists the commands",
         )
+    target, rest = targets.taken(name, rest)
+    targets.choose(target)
     return _call(entry, rest)
 
 

@@ -10,7 +10,8 @@ import typer
 
 from tiffin.cli import bundles, names, output, rendering, showing
 from tiffin.cli.options import AllNamespaces, Json, Namespace, Output
-from tiffin.client import Client, NoController, connect
+from tiffin.cli.targets import connect
+from tiffin.client import Client, NoController
 from tiffin.errors import NoSuchDeployment, SpecError
 from tiffin.plan.objects import Object
 

@@ -10,7 +10,8 @@ from typing import Any
 from tiffin.cli import notices, output, showing
 from tiffin.cli.options import Domain, Files, Json, Output, Trust
 from tiffin.cli.sources import read, sources
-from tiffin.client import Client, connect
+from tiffin.cli.targets import connect
+from tiffin.client import Client
 from tiffin.errors import NoSuchDeployment, TiffinError
 from tiffin.plan.objects import Applied, Change
 from tiffin.spec import Deployment

@@ -10,7 +10,8 @@ import typer
 
 from tiffin.cli import judging, names, output, rendering, showing, watching
 from tiffin.cli.options import Json, Name, Namespace, Output
-from tiffin.client import Client, connect
+from tiffin.cli.targets import connect
+from tiffin.client import Client
 from tiffin.errors import NoSuchDeployment, SpecError
 from tiffin.plan.objects import Object, RevisionSummary
 from tiffin.plan.state import RevisionStatus

@@ -8,7 +8,7 @@ import typer
 
 from tiffin.cli import names, output
 from tiffin.cli.options import Json, Name, Namespace
-from tiffin.client import connect
+from tiffin.cli.targets import connect
 from tiffin.errors import SpecError
 
 

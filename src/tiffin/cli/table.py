@@ -57,5 +57,6 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("verify", "tiffin.cli.signing:verify", "Check a signature, and that nothing changed since.", BUNDLE),
     Entry("image", "tiffin.cli.image:image", "Make a container image of a bundle; needs no engine.", BUNDLE),
     Entry("containerize", "tiffin.cli.containerize:containerize", "As `image`, in the words of BentoML.", BUNDLE),
+    Entry("install", "tiffin.cli.install:install", "Print what a cluster needs for Tiffin to run there.", OTHER),
     Entry("version", "tiffin.cli.version:version", "Show the versions of Tiffin and of what it runs on.", OTHER),
 )

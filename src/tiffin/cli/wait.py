@@ -9,7 +9,8 @@ import typer
 
 from tiffin.cli import jsonpath, names, watching
 from tiffin.cli.options import Namespace
-from tiffin.client import Client, connect
+from tiffin.cli.targets import connect
+from tiffin.client import Client
 from tiffin.errors import NoSuchDeployment, SpecError
 from tiffin.plan.objects import Object
 

@@ -65,7 +65,7 @@ FOREIGN: dict[GroupKind, tuple[str, str]] = {
 }
 """By kind: the Deployment (namespace, name) of the system that else looks after it."""
 
-_SELECTORS: dict[GroupKind, str] = dict.fromkeys(RENDERED, f"{names.MANAGED}=tiffin") | {POD: names.DEPLOYMENT}
+SELECTORS: dict[GroupKind, str] = dict.fromkeys(RENDERED, f"{names.MANAGED}=tiffin") | {POD: names.DEPLOYMENT}
 
 
 class Discovery:
@@ -154,5 +154,5 @@ class Discovery:
         return self._namespaces if kind.is_namespaced else ("",)
 
     def _reflector(self, pair: GroupKind, kind: Kind, namespace: str) -> Reflector:
-        labels = _SELECTORS.get(pair, "")
+        labels = SELECTORS.get(pair, "")
         return Reflector(self._api, self._cache, kind, namespace=namespace, labels=labels)

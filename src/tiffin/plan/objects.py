@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from tiffin.plan.revision import Revision
 from tiffin.plan.state import DeploymentStatus, Event
-from tiffin.spec import Deployment, SpecWarning
+from tiffin.spec import ClassSource, ContainerSource, Deployment, ModelSource, ServiceSource, SpecWarning
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -207,3 +208,24 @@ class ResourceListing(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     runtimes: tuple[Runtime, ...] = ()
     secrets: tuple[str, ...] = ()
     service_accounts: tuple[str, ...] = ()
+
+
+def summary(revision: Revision) -> RevisionSummary:
+    """A revision as lists show it."""
+    return RevisionSummary(
+        name=revision.name,
+        number=revision.number,
+        variant=revision.variant,
+        created=revision.created,
+        serves={component.name: _served(component.source) for component in revision.components},
+    )
+
+
+def _served(source: ModelSource | ServiceSource | ClassSource | ContainerSource) -> str:
+    match source:
+        case ModelSource():
+            return source.artefact.uri
+        case ContainerSource():
+            return source.image
+        case _:
+            return f"{source.target} in {source.artefact.uri}" if source.target else source.artefact.uri

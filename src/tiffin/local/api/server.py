@@ -36,9 +36,7 @@ from tiffin.local.api.platform import Platform
 from tiffin.local.streams import SERVER
 from tiffin.plan import objects
 from tiffin.plan.objects import Object, Source, Watched
-from tiffin.plan.revision import Revision
 from tiffin.plan.state import Event
-from tiffin.spec import ClassSource, ContainerSource, ModelSource, ServiceSource
 
 EVENT_POLL_SECONDS = 0.5
 STOP_SECONDS = 2.0
@@ -136,7 +134,7 @@ class Handlers:
 
     async def revisions(self, request: web.Request) -> web.StreamResponse:
         found = self.platform.revisions(requests.key(request))
-        return reply(objects.RevisionListing(items=tuple(map(_summary, found))))
+        return reply(objects.RevisionListing(items=tuple(map(objects.summary, found))))
 
     async def logs(self, request: web.Request) -> web.StreamResponse:
         key = requests.key(request)
@@ -327,26 +325,6 @@ def _asking_for(token: str) -> Any:
         return await handler(request)
 
     return asking
-
-
-def _summary(revision: Revision) -> objects.RevisionSummary:
-    return objects.RevisionSummary(
-        name=revision.name,
-        number=revision.number,
-        variant=revision.variant,
-        created=revision.created,
-        serves={component.name: _served(component.source) for component in revision.components},
-    )
-
-
-def _served(source: ModelSource | ServiceSource | ClassSource | ContainerSource) -> str:
-    match source:
-        case ModelSource():
-            return source.artefact.uri
-        case ContainerSource():
-            return source.image
-        case _:
-            return f"{source.target} in {source.artefact.uri}" if source.target else source.artefact.uri
 
 
 def _bounds(least: int | None, most: int | None) -> str:
