@@ -45,6 +45,14 @@ class Placed:
     notes: tuple[Note, ...] = ()
 
 
+class Contest(msgspec.Struct, frozen=True, kw_only=True):
+    """A rollout that goes on: the slots of the entry component of both revisions."""
+
+    variant: str
+    stable: Slot
+    candidate: Slot
+
+
 def place(
     deployment: Deployment, observed: Observed, history: History, capabilities: Capabilities, now: float
 ) -> Placed:
@@ -396,3 +404,17 @@ def outgoing(placed: Placed) -> frozenset[str]:
         and placed.steps[variant].targets.get(role)
         and placed.steps[variant].kept.residents.get(role) != placed.steps[variant].targets[role]
     )
+
+
+def contests(deployment: Deployment, placed: Placed) -> tuple[Contest, ...]:
+    """Rollouts that are to be measured."""
+    found = []
+    for variant, step in placed.steps.items():
+        own = {
+            slot.role: slot
+            for slot in placed.placement.slots
+            if slot.variant == variant and slot.component.name == deployment.entry
+        }
+        if step.aim.contest is not None and deployment.rollout is not None and len(own) == 2:
+            found.append(Contest(variant=variant, stable=own["stable"], candidate=own["candidate"]))
+    return tuple(found)

@@ -16,6 +16,7 @@ from tiffin.operator.activator import targets
 from tiffin.operator.autoscaler import Autoscaler
 from tiffin.operator.cache import Cache, Change
 from tiffin.operator.discovery import REFERRED, Discovery
+from tiffin.operator.judging import Judge, looks_of
 from tiffin.operator.queue import Queue, Workers
 from tiffin.operator.reconciling import Key, Reconciler, keys_for, keys_of
 from tiffin.operator.reflector import Reflector
@@ -55,7 +56,9 @@ class Operator:
             settings=lambda: self.settings,
             activators=self._activators,
             scales=self.scaled.scales,
+            evidence=lambda key: self.judge.evidence(key),
         )
+        self.judge = Judge(lambda: looks_of(self.reconciler.looks))
         self.looks = 0
         self.failures = 0
         self.is_ready = False
@@ -79,6 +82,7 @@ class Operator:
             for reflector in slices:
                 group.create_task(reflector.run())
             group.create_task(self._scale(slices))
+            group.create_task(self.judge.run())
             group.create_task(self.discovery.run())
             group.create_task(self.workers.run(WORKERS))
 

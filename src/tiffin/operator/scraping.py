@@ -91,6 +91,11 @@ class Scraper:
             for address, page in zip(asked, found, strict=True)
         }
 
+    async def pages(self, asked: Mapping[Address, str]) -> dict[Address, bytes | None]:
+        """The pages themselves; ``None`` for a replica that did not answer."""
+        found = await asyncio.gather(*(self._page(address, path) for address, path in asked.items()))
+        return dict(zip(asked, found, strict=True))
+
     async def held(self, activators: Iterable[Address]) -> dict[str, int] | None:
         """Connections that wait, at all activators together; ``None`` when one of them could not be asked."""
         pages = await asyncio.gather(*(self._page(address, "/metrics") for address in activators))

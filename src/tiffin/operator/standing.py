@@ -23,6 +23,7 @@ from tiffin.kube.settings import Settings
 from tiffin.operator import histories, noting, placing, statuses
 from tiffin.operator.noting import Note
 from tiffin.operator.observing import Observed
+from tiffin.operator.placing import Contest
 from tiffin.operator.revisions import Kept
 from tiffin.plan.state import DeploymentStatus
 from tiffin.spec import Deployment
@@ -34,6 +35,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     Write ``revisions_to_write`` first (ControllerRevisions, server-side applied), then apply what ``render`` makes
     of ``placement``, then write ``native_status`` to the ``status`` subresource unless it is ``None`` (then it is
     that already), then ``notes`` (through a ``noting.Notebook``), then delete ``revisions_to_delete`` (names).
+    ``contests`` are what a judge has to measure.
     Deployments in ``keep`` (names) stay though nothing renders them: they serve until others can. Look again after
     ``requeue_after`` seconds at the latest (``None``: when something changes), with ``remembered`` in the next
     ``Observed``.
@@ -46,6 +48,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     revisions_to_delete: tuple[str, ...] = ()
     notes: tuple[Note, ...] = ()
     keep: frozenset[str] = frozenset()
+    contests: tuple[Contest, ...] = ()
     requeue_after: float | None = None
     remembered: Mapping[str, Kept] = {}
 
@@ -66,6 +69,7 @@ def stand(
         revisions_to_delete=histories.to_delete(found.history),
         notes=noting.notes(deployment, observed, history, found, status),
         keep=placing.outgoing(found),
+        contests=placing.contests(deployment, found),
         requeue_after=found.again,
         remembered=found.history.kept,
     )

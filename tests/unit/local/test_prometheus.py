@@ -2,6 +2,7 @@
 
 import pytest
 
+from tiffin.kits import prometheus as asking
 from tiffin.local import prometheus
 
 
@@ -24,7 +25,7 @@ from tiffin.local import prometheus
     ],
 )
 def test_answers(answer: object, value: float | None, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prometheus, "_ask", lambda server, expression: answer)
+    monkeypatch.setattr(asking, "_ask", lambda server, expression: answer)
     reading = prometheus.query("http://p", "q", now=5.0)
     assert (reading.value, reading.time) == (value, 5.0)
     assert error in reading.error
