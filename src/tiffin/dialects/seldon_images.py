@@ -1,12 +1,17 @@
-"""A class in an image of Seldon's, as the container Seldon would start: for machines with a container engine."""
+"""A class in an image of Seldon's, as the container Seldon would start: what it is told, and understands."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 
 import msgspec
 
+from tiffin.dialects import seldon_graph
+from tiffin.dialects.documents import Document
+from tiffin.dialects.fields import Reader
 from tiffin.dialects.seldon_pods import PORT
+from tiffin.errors import SpecError
 from tiffin.spec import ClassSource, Component, ContainerSource, Parameter
 
 _KINDS = {bool: "BOOL", int: "INT", float: "FLOAT", str: "STRING"}
@@ -36,3 +41,25 @@ def program(component: Component, source: ClassSource) -> Component:
         source=ContainerSource(image=source.image, port=PORT),
         environment={**variables, **component.environment},
     )
+
+
+def told(source: ClassSource, environment: Mapping[str, str]) -> ClassSource:
+    """The class with what its container was told, as ``program`` and Seldon's operator do.
+
+    Raises:
+        SpecError: the parameters are not written as Seldon writes them.
+    """
+    unit = environment.get("PREDICTIVE_UNIT_ID", "") or source.unit
+    image = environment.get("PREDICTIVE_UNIT_IMAGE", "") or source.image
+    text = environment.get("PREDICTIVE_UNIT_PARAMETERS", "")
+    parameters = _parameters(text) if text else source.parameters
+    return msgspec.structs.replace(source, unit=unit, image=image, parameters=parameters)
+
+
+def _parameters(text: str) -> tuple[Parameter, ...]:
+    try:
+        written = json.loads(text)
+    except ValueError as error:
+        raise SpecError(f"expected a JSON list, {error}", at="PREDICTIVE_UNIT_PARAMETERS") from None
+    reader = Reader(Document(value={"parameters": written}), "")
+    return seldon_graph.parameters(reader.root())

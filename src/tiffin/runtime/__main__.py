@@ -85,6 +85,10 @@ def _run(
 
     say = _announce if announce else _silent
     try:
+        if getattr(spec.component.source, "target", None) == "":
+            from tiffin.runtime import bundled_target
+
+            spec = bundled_target.named(spec)
         if directory is not None:
             from tiffin.runtime import reload
 

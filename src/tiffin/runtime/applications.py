@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -113,6 +114,7 @@ def _class_application(spec: ReplicaSpec) -> Application:
 
 def _service_application(spec: ReplicaSpec, source: ServiceSource) -> Application:
     """``module:Name`` says nothing of what Name is: a service, or a plain class, is known once it is imported."""
+    from tiffin.dialects import seldon_images
     from tiffin.runtime.service_application import ServiceApplication
     from tiffin.service import loading, seldon_compat
     from tiffin.service.definition import Service
@@ -126,6 +128,10 @@ def _service_application(spec: ReplicaSpec, source: ServiceSource) -> Applicatio
         raise
     if isinstance(found, Service):
         return ServiceApplication(spec, found)
-    plain = ClassSource(artefact=source.artefact, target=source.target)
+    plain, name = ClassSource(artefact=source.artefact, target=source.target), spec.model_name
+    if unit := os.environ.get("PREDICTIVE_UNIT_ID", ""):
+        # In a container of Seldon's, which calls the model by the name of its node.
+        plain, name = seldon_images.told(plain, os.environ), unit
     component = msgspec.structs.replace(spec.component, source=plain)
-    return _class_application(msgspec.structs.replace(spec, component=component, protocol="seldon"))
+    spec = msgspec.structs.replace(spec, component=component, protocol="seldon", model_name=name)
+    return _class_application(spec)
