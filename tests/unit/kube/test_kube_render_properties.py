@@ -36,6 +36,12 @@ SECRET = "s3cr3t-value"
 NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
+FIELDS = [
+    "containers", "initContainers", "volumes", "name", "image", "env", "ports", "volumeMounts", "readinessProbe",
+    "httpGet", "lifecycle", "preStop", "resources", "terminationGracePeriodSeconds", "securityContext", "args",
+    "containerPort", "mountPath", "value", "valueFrom", "command",
+]  # fmt: skip
+
 object_names = st.from_regex(r"[a-z0-9]([-a-z0-9.]{0,80}[a-z0-9])?", fullmatch=True)
 component_names = st.from_regex(r"[a-z]([-a-z0-9]{0,70}[a-z0-9])?", fullmatch=True)
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
@@ -190,6 +196,30 @@ def test_no_value_of_a_secret_is_in_any_manifest(deployment: Deployment, name: s
         assert SECRET not in str(raised.value)
     else:
         assert not [text for text in strings(everything(deployment)) if SECRET in text]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | texts,
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(FIELDS) | texts, inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200)
+@given(sources, st.dictionaries(st.sampled_from(FIELDS), json_values, max_size=3), st.booleans())
+def test_whatever_stands_in_a_pod_is_passed_on_or_refused(source: Any, spec: dict[str, Any], nested: bool) -> None:
+    own = {"containers": [{"name": "kserve-container", **spec}]} if nested else spec
+    component = Component(source=source, pod=Pod(spec=own))
+    deployment = Deployment(name="iris", components=(component,), dialect="kserve")
+    try:
+        found = everything(deployment)
+    except SpecError:
+        return
+    main = found[0]["spec"]["template"]["spec"]["containers"][0]
+    assert main["name"] == "kserve-container"
+    assert "image" in main
 
 
 def is_fetched(uri: str) -> bool:

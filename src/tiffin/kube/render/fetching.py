@@ -52,6 +52,7 @@ def delivery(slot: Slot, settings: Settings, capabilities: Capabilities) -> Deli
         SpecError: an address leads nowhere from a cluster.
     """
     component = slot.component
+    _check_signatures(component)
     fetched: dict[str, str] = {}
     volumes: list[dict[str, Any]] = []
     mounts: list[dict[str, Any]] = []
@@ -271,14 +272,28 @@ def _secrets(component: Component) -> list[str]:
 
 def _keys(component: Component) -> str:
     """Public keys of which one must have signed what is fetched, as PEM."""
+    return "\n".join(component.policy.keys) if component.policy.require_signature else ""
+
+
+def _check_signatures(component: Component) -> None:
+    """Refuse what nobody would compare: files are looked at where they are fetched, and by keys that are there."""
     policy = component.policy
     if not policy.require_signature:
-        return ""
+        return
+    at = f"{component.name}.policy"
     if not policy.keys or not all(map(is_pem, policy.keys)):
         found = next((key for key in policy.keys if not is_pem(key)), "none")
         raise SpecError(
             f"expected public keys written out as PEM, found {found}",
             hint="a cluster has no files of yours: write the key itself into the file",
-            at=f"{component.name}.policy.keys",
+            at=at,
         )
-    return "\n".join(policy.keys)
+    mounted = ("pvc://", *_IMAGE_SCHEMES)
+    addresses = artefacts(component).values()
+    found = next((uri for uri in addresses if uri.startswith(mounted)), "" if addresses else "an image")
+    if found:
+        raise SpecError(
+            f"expected an artefact that is fetched, whose signature is compared then, found {found}",
+            hint="write s3://, https:// or oci+fetch://; signatures of images are for the cluster's admission",
+            at=at,
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tiffin.dialects import pods
+from tiffin.errors import SpecError
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.placement import Placement, Slot
@@ -12,6 +13,8 @@ from tiffin.kube.render import fetching, programs, replica
 from tiffin.kube.settings import Settings
 from tiffin.spec import Deployment, ModelSource
 
+_LISTS = ("containers", "initContainers", "volumes")
+_OWN_LISTS = {"env": "name", "ports": "containerPort", "volumeMounts": "mountPath"}
 _PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
 _KSERVE = "serving.kserve.io/inferenceservice"
 
@@ -25,6 +28,7 @@ def template(
         SpecError: the component cannot run on a cluster as it is written.
     """
     pod = slot.component.pod
+    _check(slot)
     own = _spec(deployment, placement, slot, settings, capabilities)
     over = programs.with_host(pod.spec, deployment, placement, slot)
     spec = _tidied(pods.merged(own, over), pod.main, port(slot))
@@ -100,6 +104,24 @@ def _spec(
     return found
 
 
+def _check(slot: Slot) -> None:
+    """Refuse lists that Tiffin adds to and cannot: the API server has the say of everything else."""
+    spec = slot.component.pod.spec
+    own = pods.named(spec, slot.component.pod.main)
+    at = f"{slot.component.name}.pod"
+    for where, fields, keys in ((spec, _LISTS, "name"), (own, _OWN_LISTS, "")):
+        for name in fields:
+            key = keys or _OWN_LISTS[name]
+            items = where.get(name)
+            if items is None:
+                continue
+            if not isinstance(items, list) or not all(isinstance(one, dict) for one in items):
+                raise SpecError("expected a list of mappings, found something else", at=f"{at}.{name}")
+            if any(not isinstance(one.get(key), str | int) for one in items):
+                hint = "Kubernetes tells the items of this list apart by it"
+                raise SpecError(f"expected each to have {key!r}, found one without", hint=hint, at=f"{at}.{name}")
+
+
 def _tidied(spec: dict[str, Any], main: str, number: int) -> dict[str, Any]:
     """The component's own container first; a port where a probe names none, as KServe allows it.
 
@@ -113,8 +135,9 @@ def _tidied(spec: dict[str, Any], main: str, number: int) -> dict[str, Any]:
 
 
 def _hook(container: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = (container.get("lifecycle") or {}).get("preStop") or {}
-    return found
+    found = container.get("lifecycle")
+    hook = found.get("preStop") if isinstance(found, dict) else None
+    return hook if isinstance(hook, dict) else {}
 
 
 def _probed(container: dict[str, Any], number: int) -> dict[str, Any]:

@@ -28,8 +28,8 @@ from tiffin.spec.replica import written
 PORT = 8080
 GRPC_PORT = 8081
 MODELS = "/mnt/models"
-BUNDLE = "/home/tiffin/bundle"
-"""Where an image that ``tiffin image`` made has its bundle."""
+BUNDLE = "/home/tiffin/bundle/src"
+"""Where an image that ``tiffin image`` made has the sources of its bundle."""
 SETTLE_SECONDS = 5
 """After a pod is told to go it still gets calls until every node knows: it answers them as usual for so long."""
 MARGIN_SECONDS = 10

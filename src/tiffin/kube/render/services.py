@@ -40,7 +40,7 @@ def ports(deployment: Deployment, slot: Slot) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for index, one in enumerate(pods.container_ports(slot)):
         number = one["containerPort"]
-        name = one.get("name") or ""
+        name = str(one.get("name") or "")
         is_h2 = "grpc" in name or "h2c" in name
         entry: dict[str, Any] = {
             "name": name if _PORT_NAME.fullmatch(name) else ("http" if index == 0 else f"port-{number}"),
