@@ -12,10 +12,7 @@ def order(source, path):
     return ReplicaSpec(deployment="d", model_name="d", component=Component(source=source), path=str(path))
 
 
-@pytest.mark.parametrize(
-    "source",
-    [ServiceSource(artefact=Artefact("a"), target="m:A"), ClassSource(artefact=Artefact("a"), target="m:A")],
-)
+@pytest.mark.parametrize("kind", [ServiceSource, ClassSource])
 def test_an_order_that_names_its_target_stays(kind, tmp_path):
     spec = order(kind(artefact=Artefact("a"), target="m:A"), tmp_path)
     assert bundled_target.named(spec) is spec
