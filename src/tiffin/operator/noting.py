@@ -86,7 +86,7 @@ def _readiness(deployment: Deployment, observed: Observed, status: DeploymentSta
     good, bad = READY.get(deployment.dialect, ("Ready", "NotReady"))
     if ready.status == "True" and was != "True":
         yield Note(reason=good, message=f"{deployment.name} can be called")
-    elif ready.status != "True" and was == "True":
+    elif ready.status == "False" and was != "False" and ready.reason != "Stopped":
         yield Note(reason=bad, message=_why(deployment, ready), type="Warning")
     problem = next((one for one in status.conditions if one.status == "False" and one.reason), None)
     if ready.status == "False" and problem is not None and problem.reason not in ("Stopped", "RolledBack"):
