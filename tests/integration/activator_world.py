@@ -148,9 +148,9 @@ async def http_pod(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
         await writer.drain()
 
 
-async def call(port: int, body: bytes = b"{}") -> bytes:
+async def call(port: int, body: bytes = b"{}", host: str = HOST) -> bytes:
     """All that is answered to one call, which asks for its connection to be kept."""
-    reader, writer = await asyncio.open_connection(HOST, port)
+    reader, writer = await asyncio.open_connection(host, port)
     try:
         writer.write(b"POST /v1/models/iris:predict HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body))
         writer.write(body)

@@ -89,9 +89,9 @@ def activator(cluster: Any, namespace: str, tmp_path: Path) -> Iterator[int]:
         print((tmp_path / "activator.log").read_text()[-3000:])
 
 
-def page(port: int, path: str) -> str | None:
+def page(port: int, path: str, host: str = HOST) -> str | None:
     try:
-        with urllib.request.urlopen(f"http://{HOST}:{port}{path}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://{host}:{port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
     except OSError:
         return None

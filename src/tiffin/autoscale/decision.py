@@ -171,14 +171,16 @@ def _by_use(measures: list[Measure], scaling: Scaling, state: State, sample: Sam
     }
     known = {metric: answer for metric, answer in answers.items() if answer is not None}
     current = max(sample.wanted, len(sample.uses))
+    is_idle = state.idle_since is not None and state.elapsed - state.idle_since >= scaling.windows.stable_seconds
+    can_be_none = scaling.min_replicas == 0 or not sample.is_reachable
+    if not known and is_idle and can_be_none:
+        return state, Decision(replicas=0, reason="no calls")  # Whatever it uses, nobody would miss it.
     if not known:
         is_called = sample.load is not None and sample.load.concurrency > 0
         return state, _kept(sample, "calls arrive" if is_called else "nothing is known of its use", is_called)
     wanted = max(known.values())
     if len(known) < len(answers) and wanted < current:
         return state, _kept(sample, "not all that is measured is known")
-    is_idle = state.idle_since is not None and state.elapsed - state.idle_since >= scaling.windows.stable_seconds
-    can_be_none = scaling.min_replicas == 0 or not sample.is_reachable
     wanted = 0 if is_idle and can_be_none else max(1, wanted)
     memory, replicas = hpa.stabilized(state.hpa, wanted, current=current, settings=settings, now=state.elapsed)
     if wanted == 0:

@@ -269,3 +269,10 @@ def test_nothing_is_asked_of_what_never_changes() -> None:
     here = Cluster(Scaling(min_replicas=2))
     here.run(here.scaler(), 10)
     assert here.asked == []
+
+
+def test_what_nobody_calls_goes_though_nobody_measures_its_processor() -> None:
+    here = Cluster(msgspec.structs.replace(ZERO, measures=(Measure(metric="cpu"),)))
+    here.run(here.scaler(), 120)
+    assert here.warned == ["NoResourceMetrics"]
+    assert here.log == ["mark", "1->0"]
