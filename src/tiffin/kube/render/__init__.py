@@ -12,9 +12,9 @@ from collections.abc import Callable
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.placement import Placement
-from tiffin.kube.render import guards, services, workloads
+from tiffin.kube.render import guards, ingress, knative, monitors, routes, scalers, services, workloads
 from tiffin.kube.settings import Settings
-from tiffin.spec import Deployment
+from tiffin.spec import Deployment, SpecWarning
 
 Part = Callable[[Deployment, Placement, Settings, Capabilities], tuple[Manifest, ...]]
 
@@ -32,4 +32,22 @@ def render(
     return tuple(manifest for part in PARTS for manifest in part(deployment, placement, settings, capabilities))
 
 
-PARTS: tuple[Part, ...] = (workloads.render, services.render, guards.render)
+PARTS: tuple[Part, ...] = (
+    workloads.render,
+    services.render,
+    knative.render,
+    scalers.render,
+    guards.render,
+    monitors.render,
+    routes.render,
+    ingress.render,
+)
+
+
+def unsupported(deployment: Deployment, settings: Settings, capabilities: Capabilities) -> tuple[SpecWarning, ...]:
+    """What a deployment asks for that this cluster cannot do; each is left out, and said by name."""
+    return (
+        *scalers.unsupported(deployment, capabilities),
+        *knative.unsupported(deployment, capabilities),
+        *routes.unsupported(deployment, settings, capabilities),
+    )

@@ -1,0 +1,238 @@
+"""Routes, autoscalers and what else leads to a deployment: a table in ``golden_network/``, and what always holds.
+
+``TIFFIN_GOLDEN=write python -m pytest tests/unit/kube/test_kube_network.py`` writes the table anew.
+"""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tiffin.dialects import live
+from tiffin.kube.capabilities import Capabilities
+from tiffin.kube.placement import Placement, Share, Slot
+from tiffin.kube.render import hosts, ingress, knative, monitors, render, routes, scalers, unsupported
+from tiffin.kube.settings import Gateway, Settings
+
+HERE = Path(__file__).parent
+GATEWAY = Capabilities(http_route=True, grpc_route=True)
+EVERYTHING = Capabilities(
+    http_route=True, grpc_route=True, keda=True, knative=True, pod_monitor=True, service_monitor=True
+)
+INGRESS = Settings(ingress_class="nginx")
+
+PROMETHEUS = {"backend": "prometheus", "serverAddress": "http://p:9090", "query": "q"}
+ISVC = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
+SDEP = {"apiVersion": "machinelearning.seldon.io/v1", "kind": "SeldonDeployment"}
+SKLEARN = {"modelFormat": {"name": "sklearn"}, "storageUri": "s3://b/m"}
+
+
+def isvc(predictor=None, *, name="iris", annotations=None, labels=None, **spec):
+    metadata = {
+        "name": name,
+        "namespace": "ml",
+        "uid": "u",
+        "annotations": annotations or {},
+        "labels": labels or {},
+    }
+    return {**ISVC, "metadata": metadata, "spec": {"predictor": {"model": SKLEARN, **(predictor or {})}, **spec}}
+
+
+def custom(port="http"):
+    return {
+        "containers": [
+            {"name": "kserve-container", "image": "own:1", "ports": [{"name": port, "containerPort": 8080}]}
+        ]
+    }
+
+
+def sdep(*predictors):
+    return {
+        **SDEP,
+        "metadata": {"name": "iris", "namespace": "ml", "uid": "u"},
+        "spec": {"predictors": list(predictors)},
+    }
+
+
+def arm(name, **fields):
+    graph = {"name": "clf", "implementation": "SKLEARN_SERVER", "modelUri": f"s3://b/{name}"}
+    return {"name": name, "graph": graph, **fields}
+
+
+def raw(**annotations):
+    return {f"serving.kserve.io/{key}": value for key, value in annotations.items()}
+
+
+CASES = {
+    "kserve": (isvc(), Settings(), GATEWAY, {}),
+    "kserve-ingress": (isvc(), INGRESS, Capabilities(), {}),
+    "kserve-internal": (
+        isvc(labels={"networking.kserve.io/visibility": "cluster-local"}), Settings(), GATEWAY, {}
+    ),
+    "kserve-canary": (
+        isvc({"canaryTrafficPercent": 10}),
+        Settings(), GATEWAY, {("main", "stable"): 90, ("main", "candidate"): 10},
+    ),
+    "kserve-transformer": (isvc(transformer=custom(), explainer=custom()), Settings(), GATEWAY, {}),
+    "kserve-transformer-ingress": (isvc(transformer=custom(), explainer=custom()), INGRESS, Capabilities(), {}),
+    "kserve-grpc": (isvc(transformer=custom("h2c")), Settings(), GATEWAY, {}),
+    "kserve-hpa": (
+        isvc({"minReplicas": 2, "maxReplicas": 5, "scaleMetric": "memory", "scaleTarget": 70}),
+        Settings(), GATEWAY, {},
+    ),
+    "kserve-keda": (
+        isvc(
+            {
+                "minReplicas": 0,
+                "maxReplicas": 5,
+                "autoScaling": {
+                    "metrics": [
+                        {
+                            "type": "External",
+                            "external": {
+                                "metric": PROMETHEUS,
+                                "target": {"type": "Value", "value": "4"},
+                            },
+                        }
+                    ]
+                },
+            },
+            annotations=raw(autoscalerClass="keda"),
+        ),
+        Settings(), EVERYTHING, {},
+    ),
+    "kserve-knative": (
+        isvc(
+            {"minReplicas": 0, "containerConcurrency": 4, "timeout": 30}, annotations=raw(deploymentMode="Knative")
+        ),
+        Settings(), EVERYTHING, {},
+    ),
+    "kserve-monitored": (isvc(), Settings(gateway=Gateway(name="g", section="https")), EVERYTHING, {}),
+    "seldon-arms": (
+        sdep(arm("a", traffic=75), arm("b", traffic=25), arm("c", shadow=True)),
+        Settings(), GATEWAY, {("a", "stable"): 75, ("b", "stable"): 25, ("c", "stable"): "mirror"},
+    ),
+}  # fmt: skip
+
+
+def placed(document, weights):
+    """The deployment, and each of its variants with the weights that the case says."""
+    deployment = live.read_object(document)
+    slots, shares = [], []
+    for (variant, role), weight in (weights or {(deployment.variant, "stable"): 100}).items():
+        found = next(one for one in deployment.all_variants if one.name == variant)
+        slots += [
+            Slot(variant=variant, component=part, role=role, revision="iris-00001") for part in found.components
+        ]
+        mirrored = {"mirror_percent": 50.0} if weight == "mirror" else {"weight": float(weight)}
+        shares.append(Share(variant=variant, role=role, **mirrored))
+    owner = (document["apiVersion"], document["kind"])
+    return deployment, Placement(uid="u", owner=owner, slots=tuple(slots), shares=tuple(shares))
+
+
+def network(case):
+    document, settings, capabilities, weights = CASES[case]
+    deployment, placement = placed(document, weights)
+    parts = (knative, scalers, monitors, routes, ingress)
+    return [one for part in parts for one in part.render(deployment, placement, settings, capabilities)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_it_is_rendered_as_it_was_reviewed(case):
+    path = HERE / "golden_network" / f"{case}.yaml"
+    found = yaml.safe_dump_all(msgspec.to_builtins(network(case)), sort_keys=False)
+    if os.environ.get("TIFFIN_GOLDEN") == "write":
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found)
+    assert list(yaml.safe_load_all(path.read_text())) == list(yaml.safe_load_all(found)), (
+        f"{path.name} is not what is rendered; look at the difference, then TIFFIN_GOLDEN=write writes it anew"
+    )
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_backend_is_a_service_that_is_rendered(case):
+    document, settings, capabilities, weights = CASES[case]
+    deployment, placement = placed(document, weights)
+    rendered = render(deployment, placement, settings, capabilities)
+    services = {
+        (one["metadata"]["name"], port["port"])
+        for one in rendered
+        if one["kind"] == "Service" and one["apiVersion"] == "v1"
+        for port in one["spec"]["ports"]
+    }
+    for one in rendered:
+        for rule in one["spec"].get("rules", ()) if one["kind"] == "HTTPRoute" else ():
+            for backend in rule["backendRefs"]:
+                assert (backend["name"], backend["port"]) in services
+
+
+@given(st.lists(st.floats(0, 100), min_size=2, max_size=2), st.sampled_from([0.5, 1.0, 33.3, 100.0]))
+def test_weights_keep_their_proportions(weights, mirror):
+    document = sdep(arm("a", traffic=50), arm("b", traffic=50), arm("c", shadow=True))
+    deployment, placement = placed(document, {("a", "stable"): weights[0], ("b", "stable"): weights[1]})
+    shadow = Share(variant="c", mirror_percent=mirror)
+    component = deployment.all_variants[2].components[0]
+    slot = Slot(variant="c", component=component)
+    placement = msgspec.structs.replace(
+        placement, shares=(*placement.shares, shadow), slots=(*placement.slots, slot)
+    )
+    found = routes.render(deployment, placement, Settings(), GATEWAY)
+    for route in found:
+        assert len(route["spec"]["rules"]) <= routes.MOST_RULES
+        for rule in route["spec"]["rules"]:
+            assert len(rule["matches"]) <= routes.MOST_MATCHES
+            given_weights = {one["name"]: one["weight"] for one in rule["backendRefs"]}
+            wanted = {f"iris-{name}": weight for name, weight in zip("ab", weights, strict=True) if weight > 0}
+            assert given_weights.keys() == wanted.keys()
+            total, all_given = sum(wanted.values()), sum(given_weights.values())
+            for name, weight in wanted.items():
+                assert abs(given_weights[name] / all_given - weight / total) < 0.02
+            mirrors = [one["requestMirror"] for one in rule["filters"] if one["type"] == "RequestMirror"]
+            assert [one["backendRef"]["name"] for one in mirrors] == ["iris-c"]
+    assert bool(found) == (sum(weights) > 0)
+
+
+@pytest.mark.parametrize(
+    ("document", "capabilities", "wanted"),
+    [
+        (isvc(), GATEWAY, "none"),
+        (isvc({"minReplicas": 1, "maxReplicas": 3}), GATEWAY, "hpa"),
+        (isvc({"minReplicas": 0}), GATEWAY, "tiffin"),
+        (isvc({"maxReplicas": 3, "scaleMetric": "rps", "scaleTarget": 5}), GATEWAY, "tiffin"),
+        (isvc({"maxReplicas": 3}, annotations=raw(autoscalerClass="keda")), EVERYTHING, "keda"),
+        (isvc({"maxReplicas": 3}, annotations=raw(autoscalerClass="keda")), GATEWAY, "hpa"),
+        (isvc({"minReplicas": 0}, annotations=raw(autoscalerClass="keda")), GATEWAY, "tiffin"),
+        (isvc({"maxReplicas": 3}, annotations=raw(autoscalerClass="external")), GATEWAY, "external"),
+        (isvc({"maxReplicas": 3}, annotations=raw(autoscalerClass="none")), GATEWAY, "none"),
+        (isvc(annotations=raw(deploymentMode="Serverless")), EVERYTHING, "knative"),
+        (isvc({"minReplicas": 0}, annotations=raw(deploymentMode="Serverless")), GATEWAY, "tiffin"),
+    ],
+)  # fmt: skip
+def test_the_number_of_replicas_has_one_owner(document, capabilities, wanted):
+    deployment = live.read_object(document)
+    assert scalers.scaler_of(deployment.components[0].scaling, capabilities) == wanted
+
+
+def test_what_a_cluster_does_not_have_is_said_by_name():
+    keda = live.read_object(isvc({"maxReplicas": 3}, annotations=raw(autoscalerClass="keda")))
+    assert "KEDA is not in this cluster" in str(unsupported(keda, Settings(), GATEWAY)[0])
+    assert not unsupported(keda, Settings(), EVERYTHING)
+    canary = live.read_object(isvc({"canaryTrafficPercent": 10}))
+    assert "split by the Gateway API only" in str(unsupported(canary, INGRESS, Capabilities())[0])
+    knative = live.read_object(isvc({"canaryTrafficPercent": 10}, annotations=raw(deploymentMode="Knative")))
+    assert "is not done in mode Knative" in str(unsupported(knative, Settings(), EVERYTHING)[0])
+
+
+def test_addresses_are_those_of_the_system_a_file_was_written_for():
+    deployment = live.read_object(isvc(transformer=custom()))
+    found = hosts.addresses(deployment, Settings(domain="ml.org", url_scheme="https"), GATEWAY)
+    assert found.url == "https://iris-ml.ml.org"
+    assert found.inside == "http://iris-transformer.ml.svc.cluster.local"
+    assert found.components["predictor"] == "https://iris-predictor-ml.ml.org"
+    assert hosts.addresses(deployment, Settings(), Capabilities()).url == found.inside
+    seldon = live.read_object(sdep(arm("a")))
+    assert hosts.addresses(seldon, Settings(), GATEWAY).inside == "http://iris-a.ml.svc.cluster.local:8000"
