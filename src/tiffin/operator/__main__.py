@@ -5,6 +5,7 @@
 --kubeconfig FILE    the cluster; the one this runs in, or KUBECONFIG, where none is named
 --context NAME       of the kubeconfig
 --no-election        lead without a Lease: for one process that is alone
+--webhook-port PORT  answer the API server's reviews of objects there, over HTTPS; not at all by default
 --host, --port       where /metrics, /healthz and /readyz are; port 0 lets the system choose
 """
 
@@ -19,7 +20,7 @@ import secrets
 import signal
 import socket
 import sys
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kubeconfig", default="")
     parser.add_argument("--context", default="")
     parser.add_argument("--no-election", action="store_true")
+    parser.add_argument("--webhook-port", type=int, default=None)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081)
     options = parser.parse_args(arguments)
@@ -76,12 +78,27 @@ async def _run(options: argparse.Namespace) -> int:
         runner, port = await pages.serve(application, options.host, options.port)
         log.info("metrics and health at http://%s:%d", options.host, port)
         try:
-            await _until_told(operator.run() if election is None else election.run(operator.run))
+            async with _webhook(api, operator, options):
+                await _until_told(operator.run() if election is None else election.run(operator.run))
         finally:
             await runner.cleanup()
             if election is not None:
                 await election.release()
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _webhook(api: client.Api, operator: Operator, options: argparse.Namespace) -> AsyncIterator[None]:
+    """The webhook, where one is asked for. One that does not lead takes every object: it knows too little."""
+    if options.webhook_port is None:
+        yield
+        return
+    from tiffin.operator.webhook import serving
+
+    namespace = operator.settings.namespace
+    async with serving.running(api, namespace, operator.read, options.host, options.webhook_port) as port:
+        log.info("the webhook is at https://%s:%d", options.host, port)
+        yield
 
 
 async def _until_told(work: Coroutine[Any, Any, None]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tiffin.dialects import live
-from tiffin.errors import SpecError
+from tiffin.errors import SpecError, TiffinError
 from tiffin.kube import render
 from tiffin.kube.client import Api, Conflict, Kind, NotFound, Refused
 from tiffin.kube.manifests import Manifest
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 EVENT = Kind("", "v1", "Event", "events")
 TAKEOVER = "tiffin.dev/takeover"
 """An annotation, ``"true"``: this object is Tiffin's although another system would look after it."""
+FINALIZER = "inferenceservice.finalizers"
+"""By which KServe's controller, wherever it runs, marks what it looks after."""
 
 _SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 _ROUTES = ("HTTPRoute", "GRPCRoute", "Ingress")
@@ -94,9 +96,11 @@ class Reconciler:
 
     def is_ours(self, key: Key, document: Manifest) -> bool:
         """Whether an object is looked after here, and not by another system of this cluster."""
-        if key.kind not in self._discovery.foreign or self._settings().takeover:
+        metadata = document["metadata"]
+        is_claimed = FINALIZER in (metadata.get("finalizers") or ())
+        if not (is_claimed or key.kind in self._discovery.foreign) or self._settings().takeover:
             return True
-        return (document["metadata"].get("annotations") or {}).get(TAKEOVER) == "true"
+        return (metadata.get("annotations") or {}).get(TAKEOVER) == "true"
 
     async def look(self, key: Key) -> float | None:
         """One reconciliation; in how many seconds to look again at the latest.
@@ -120,14 +124,23 @@ class Reconciler:
         self._passed_over.discard(key)
         settings = self._settings()
         try:
-            resources = await self._references.of(document)
-            deployment = live.read_object(
-                document, resources=resources, domain=settings.domain, default_mode=settings.default_mode
-            )
+            deployment = await self.read(document)
             return await self._reconcile(key, kind, document, deployment, settings)
         except SpecError as error:
             await self._refuse(kind, document, error)
             return None
+        except Refused as error:
+            # It may be the object's fault, a quota's, or a missing right: whoever wrote it should see which.
+            await self._refuse(kind, document, error, refusing.REFUSED)
+            raise
+
+    async def read(self, document: Manifest) -> Deployment:
+        """An object with what it refers to. Raises SpecError, and ApiError where that cannot be learnt now."""
+        settings = self._settings()
+        resources = await self._references.of(document)
+        return live.read_object(
+            document, resources=resources, domain=settings.domain, default_mode=settings.default_mode
+        )
 
     def _forget(self, key: Key) -> None:
         self._remembered.pop(key, None)
@@ -188,12 +201,14 @@ class Reconciler:
             remembered=self._remembered.get(key, {}),
         )
 
-    async def _refuse(self, kind: Kind, document: Manifest, error: SpecError) -> None:
+    async def _refuse(
+        self, kind: Kind, document: Manifest, error: TiffinError, reason: str = refusing.REASON
+    ) -> None:
         """Say what is wrong with an object; what serves for it goes on as it is."""
-        status = refusing.status(document, error, time.time())
+        status = refusing.status(document, error, time.time(), reason)
         await self._write_status(kind, document, None if status == document.get("status") else status)
         hint = f" ({error.hint})" if error.hint else ""
-        await self._note(document, (Note(reason="InvalidSpec", message=f"{error}{hint}", type="Warning"),))
+        await self._note(document, (Note(reason=reason, message=f"{error}{hint}", type="Warning"),))
 
     async def _write_status(self, kind: Kind, document: Manifest, status: dict[str, Any] | None) -> None:
         if status is None:

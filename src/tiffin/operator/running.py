@@ -21,6 +21,7 @@ from tiffin.operator.queue import Queue, Workers
 from tiffin.operator.reconciling import Key, Reconciler, keys_for, keys_of
 from tiffin.operator.reflector import Reflector
 from tiffin.operator.scaled import SLICE, Scaled
+from tiffin.spec import Deployment
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,20 @@ class Operator:
             group.create_task(self.judge.run())
             group.create_task(self.discovery.run())
             group.create_task(self.workers.run(WORKERS))
+
+    async def read(self, document: Manifest) -> Deployment | None:
+        """An object for the webhook; ``None`` where another system's it is, or nothing is known yet.
+
+        Raises:
+            SpecError: it is not served.
+            ApiError: what it refers to cannot be learnt now.
+        """
+        metadata = document["metadata"]
+        group = document["apiVersion"].rpartition("/")[0]
+        key = Key((group, document["kind"]), metadata.get("namespace", ""), metadata.get("name", ""))
+        if not self.is_ready or not self.reconciler.is_ours(key, document):
+            return None
+        return await self.reconciler.read(document)
 
     async def _first_look(self) -> None:
         pause = 0.5
