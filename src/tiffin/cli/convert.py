@@ -23,7 +23,7 @@ def convert(
     """
     from tiffin.dialects import writing
 
-    read = [deployment for path in files for deployment in dialects.read(path, domain=domain)]
+    read = [deployment for path in files for deployment in dialects.read(path, domain=domain, target="")]
     done = [(deployment, writing.convert(deployment, to)) for deployment in read]
     if as_json:
         output.data([{"key": spec.key, "text": found.text, "losses": found.losses} for spec, found in done])

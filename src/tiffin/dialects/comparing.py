@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tiffin.dialects import remainders
 from tiffin.dialects.documents import child
 from tiffin.dialects.fields import describe
 from tiffin.spec import Component, Deployment, Measure, Pod, Route
@@ -54,7 +55,15 @@ def _filled(component: Component) -> Component:
     if scaling.is_fixed:  # nothing is measured then
         measures, most = (), scaling.min_replicas
     scaling = msgspec.structs.replace(scaling, measures=measures, max_replicas=most)
-    return msgspec.structs.replace(component, scaling=scaling)
+    return msgspec.structs.replace(component, scaling=scaling, pod=_renamed(remainders.of(component)))
+
+
+def _renamed(pod: Pod) -> Pod:
+    """With the same name for everybody's own container: what it is called is no difference."""
+    spec = dict(pod.spec)
+    if rest := remainders.own(pod):
+        spec["containers"] = [{"name": Pod().main, **rest}, *remainders.beside(pod)]
+    return msgspec.structs.replace(pod, main=Pod().main, spec=spec)
 
 
 def _targeted(measure: Measure) -> Measure:

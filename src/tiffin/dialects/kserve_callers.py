@@ -59,7 +59,7 @@ def _pod(fields: Fields, beside: tuple[Container, ...] = ()) -> Overlay:
 
 
 def _program(fields: Fields, name: str, extension: Extension, context: Context) -> Component:
-    found = kserve_containers.listed(fields, context)
+    found = kserve_containers.listed(fields, context, takes_first=True)
     overlay = _pod(fields, found.beside)
     fields.finish()
     if found.main is None:

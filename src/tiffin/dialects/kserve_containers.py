@@ -31,10 +31,10 @@ class Listed(msgspec.Struct, frozen=True):
     beside: tuple[Container, ...] = ()
 
 
-def listed(fields: Fields, context: Context, *, has_model: bool = False) -> Listed:
+def listed(fields: Fields, context: Context, *, has_model: bool = False, takes_first: bool = False) -> Listed:
     """``containers``: a single one, or the one named kserve-container, is the component's own.
 
-    Others run beside it on a cluster.
+    With ``takes_first`` it is the first one under any name. Others run beside it on a cluster.
 
     Raises:
         SpecError: two are of a name, or there are others and no cluster.
@@ -45,7 +45,8 @@ def listed(fields: Fields, context: Context, *, has_model: bool = False) -> List
         raise fields.error("containers", "two containers have the same name")
     transformer = named.pop(TRANSFORMER, None)
     main = named.pop(MAIN, None)
-    if main is None and not has_model and named and (len(named) == 1 or entries[0].text("name") == ""):
+    is_first = takes_first or len(named) == 1 or (bool(entries) and entries[0].text("name") == "")
+    if main is None and not has_model and named and is_first:
         main = named.pop(next(iter(named)))
     beside = []
     for entry in named.values():

@@ -25,13 +25,13 @@ POD_FIELDS = tuple(name for name in kubernetes.POD_FIELDS if name not in ACCOUNT
 OF_PROGRAMS = ("args", "command", "ports")
 """What is for a runtime's own program, and not for the one that Tiffin puts in its place."""
 
-_READ_ONLY = "storage.kserve.io/readonly"
+READ_ONLY = "storage.kserve.io/readonly"
 _ACCELERATOR = PREFIX + "gke-accelerator"
 _SCRAPED = PREFIX + "enable-prometheus-scraping"
 _SCRAPE = {"prometheus.io/port": ("prometheus.kserve.io/port", "8080"),
            "prometheus.io/path": ("prometheus.kserve.io/path", "/metrics")}  # fmt: skip
 _DEVICES = PREFIX + "gpu-resource-types"
-HONOURED = frozenset((_READ_ONLY, _ACCELERATOR, _DEVICES, _SCRAPED, *(name for name, _ in _SCRAPE.values())))
+HONOURED = frozenset((READ_ONLY, _ACCELERATOR, _DEVICES, _SCRAPED, *(name for name, _ in _SCRAPE.values())))
 """Annotations of the whole that a cluster honours, and one machine does not."""
 
 _NOT_FOR_PODS = (
@@ -88,7 +88,7 @@ def composed(own: Mapping[str, Any], overlay: Overlay, context: Context, runtime
         labels=_labels(overlay, context, runtime),
         annotations=_annotations(overlay, context, runtime),
         strategy=overlay.strategy,
-        is_read_only=context.annotations.get(_READ_ONLY, "true").lower() != "false",
+        is_read_only=context.annotations.get(READ_ONLY, "true").lower() != "false",
     )
 
 

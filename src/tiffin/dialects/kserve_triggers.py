@@ -88,3 +88,28 @@ def _value(section: Fields) -> float:
         raise target.error("value", "the target metric value should be set")
     target.accept("averageValue", "averageUtilization")
     return kubernetes.quantity(target.reader, target.raw("value"), target.at("value"))
+
+
+def metric(trigger: dict[str, Any]) -> dict[str, Any]:
+    """A metric of ``autoScaling`` that becomes this trigger; empty where none does."""
+    kind, metadata = trigger.get("type"), trigger.get("metadata")
+    if not isinstance(metadata, dict):
+        return {}
+    if kind in ("cpu", "memory"):
+        value, how = metadata.get("value"), trigger.get("metricType", "Utilization")
+        share = kubernetes.number(value)
+        if share is None:
+            return {}
+        field = {"averageUtilization": int(share)} if how == "Utilization" else {"averageValue": value}
+        return {"type": "Resource", "resource": {"name": kind, "target": {"type": how, **field}}}
+    if kind in BACKENDS:
+        asked = {name: metadata[name] for name in ("serverAddress", "query", "namespace") if metadata.get(name)}
+        found: dict[str, Any] = {
+            "metric": {"backend": kind, **asked},
+            "target": {"type": "Value", "value": metadata.get("threshold")},
+        }
+        if trigger.get("authenticationRef"):
+            modes = {"authModes": metadata["authModes"]} if metadata.get("authModes") else {}
+            found["authenticationRef"] = {**modes, "authenticationRef": trigger["authenticationRef"]}
+        return {"type": "External", "external": found}
+    return {}

@@ -13,7 +13,15 @@ from typing import Any
 
 import msgspec
 
-from tiffin.dialects import comparing, kserve, kserve_containers, kserve_context, kserve_scaling, runtimes
+from tiffin.dialects import (
+    comparing,
+    kserve,
+    kserve_containers,
+    kserve_context,
+    kserve_pods_writing,
+    kserve_scaling,
+    runtimes,
+)
 from tiffin.dialects.documents import Document
 from tiffin.dialects.kserve_containers import PREDICTOR_HOST
 from tiffin.dialects.kserve_storage import MOUNT
@@ -88,7 +96,7 @@ def _with_program(component: Component) -> Component:
         return msgspec.structs.replace(component, source=msgspec.structs.replace(source, format=found))
     if not isinstance(source, ServiceSource | ClassSource):
         return component
-    program = ContainerSource(image=_image(source))
+    program = ContainerSource(image=_image(source), port=kserve_pods_writing.port(component))
     return msgspec.structs.replace(component, source=program)
 
 
@@ -150,6 +158,8 @@ def _annotations(deployment: Deployment) -> dict[str, str]:
         del found[kserve_context.FORMAT]
     if deployment.stopped:
         found.setdefault(kserve_context.STOP, "true")
+    for name, value in kserve_pods_writing.notes(deployment).items():
+        found.setdefault(name, value)
     if deployment.variants or any(_uses_pods(component.scaling) for component in deployment.components):
         found.setdefault(kserve_context.MODE, "Standard")
     return found
@@ -166,8 +176,9 @@ def _predictor(component: Component, deployment: Deployment, annotations: Mappin
     if deployment.canary_percent is not None:
         found["canaryTrafficPercent"] = math.floor(deployment.canary_percent)
     if isinstance(component.source, ModelSource):
-        found |= _extension(component, annotations)
-        found["model"] = _model(component, component.source, deployment)
+        _lay(found, _extension(component, annotations), kserve_pods_writing.level(component, deployment))
+        model = _model(component, component.source, deployment)
+        found["model"] = kserve_pods_writing.container(model, component, has_usual=True)
         return found
     return found | _program(component, deployment, annotations)
 
@@ -244,8 +255,21 @@ def _program(component: Component, deployment: Deployment, annotations: Mapping[
         container["ports"] = [{"containerPort": source.port, "protocol": "TCP"}]
     if source.ready_path:
         container["readinessProbe"] = {"httpGet": {"path": source.ready_path, "port": source.port}}
-    found["containers"] = [container | _container(environment, component.resources)]
+    level = kserve_pods_writing.level(component, deployment)
+    container |= _container(environment, component.resources)
+    own = kserve_pods_writing.container(container, component, has_usual=True)
+    _lay(found, level)
+    found["containers"] = [own, *level.get("containers", ())]
     return found
+
+
+def _lay(found: dict[str, Any], *more: Mapping[str, Any]) -> None:
+    """Add fields; annotations of several are all of them."""
+    for each in more:
+        notes = {**(found.get("annotations") or {}), **(each.get("annotations") or {})}
+        found |= each
+        if notes:
+            found["annotations"] = notes
 
 
 def _plain(text: str) -> str:
@@ -306,7 +330,7 @@ def _scaling(scaling: Scaling, annotations: Mapping[str, str]) -> dict[str, Any]
     found["maxReplicas"] = max(1, scaling.min_replicas) if most is None else most
     notes = _windows(scaling, annotations)
     if not scaling.is_fixed:
-        first = scaling.measures[0] if len(scaling.measures) == 1 else None
+        first = scaling.measures[0] if len(scaling.measures) == 1 and scaling.autoscaler != "keda" else None
         if first is not None and not first.is_value:
             found["scaleMetric"] = first.metric
             if first.target is not None and float(first.target).is_integer():
@@ -315,6 +339,7 @@ def _scaling(scaling: Scaling, annotations: Mapping[str, str]) -> dict[str, Any]
                 notes[f"{kserve_scaling.PREFIX}target"] = f"{first.target:g}"
         metrics = [_metric(each) for each in scaling.measures if first is None or first.is_value]
         automatic = {"metrics": [metric for metric in metrics if metric]} | _behavior(scaling.stabilization)
+        automatic |= kserve_pods_writing.automatic(scaling)
         automatic = {key: value for key, value in automatic.items() if value}
         if automatic:
             found["autoScaling"] = automatic

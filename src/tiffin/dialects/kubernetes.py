@@ -276,11 +276,19 @@ def quantity(reader: Reader, value: Any, path: str) -> float:
     Raises:
         SpecError: it is not one, or is negative.
     """
+    found = number(value)
+    if found is None:
+        message = f'expected an amount such as "500m", "2" or "4Gi", found {describe(value)}'
+        raise reader.error(path, message)
+    return found
+
+
+def number(value: Any) -> float | None:
+    """What a quantity means; ``None`` for what is none."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e30:
         return float(value)
     match = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        message = f'expected an amount such as "500m", "2" or "4Gi", found {describe(value)}'
-        raise reader.error(path, message)
-    number, suffix, exponent = match.groups()
-    return float(number) * (10.0 ** int(exponent) if exponent else _SUFFIXES[suffix or ""])
+        return None
+    digits, suffix, exponent = match.groups()
+    return float(digits) * (10.0 ** int(exponent) if exponent else _SUFFIXES[suffix or ""])

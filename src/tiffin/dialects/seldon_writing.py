@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
-from tiffin.dialects import comparing, seldon, seldon_annotations, seldon_graph, seldon_images
+from tiffin.dialects import (
+    comparing,
+    pods,
+    remainders,
+    seldon,
+    seldon_annotations,
+    seldon_graph,
+    seldon_images,
+)
 from tiffin.dialects.documents import Document
 from tiffin.dialects.seldon_pods import PORT
 from tiffin.dialects.seldon_predictor import MODELS, explainer_flags
@@ -20,6 +28,7 @@ from tiffin.spec import (
     Deployment,
     Measure,
     ModelSource,
+    Pod,
     Resources,
     Scaling,
     ServiceSource,
@@ -153,6 +162,10 @@ def _predictor(deployment: Deployment, variant: Variant, protocol: str) -> dict[
     scaling = _autoscaler(model.scaling)
     if scaling:
         component = {**scaling, "spec": component.get("spec", {})}
+    pod = remainders.of(model)
+    component |= _level(component, pod, found, name)
+    if pod.progress_deadline_seconds is not None:
+        found["progressDeadlineSeconds"] = pod.progress_deadline_seconds
     if component:
         found["componentSpecs"] = [component]
     if deployment.stopped:
@@ -226,7 +239,32 @@ def _pod(component: Component, unit: str) -> dict[str, Any]:
         container["env"] = [{"name": name, "value": value} for name, value in environment.items()]
     if resources := _resources(component.resources):
         container["resources"] = resources
+    container = pods.merged(container, remainders.own(remainders.of(component)))
     return {} if len(container) == 1 else {"spec": {"containers": [container]}}
+
+
+def _level(component: dict[str, Any], pod: Pod, predictor: dict[str, Any], name: str) -> dict[str, Any]:
+    """What a componentSpec says of pods beside their containers."""
+    found: dict[str, Any] = {}
+    spec = {key: value for key, value in pod.spec.items() if key != "containers"}
+    own = (component.get("spec") or {}).get("containers", [])
+    if containers := [*own, *remainders.beside(pod)]:
+        spec["containers"] = containers
+    if spec:
+        found["spec"] = spec
+    metadata = {}
+    whole = {
+        "labels": {"version": name, **predictor.get("labels", {})},
+        "annotations": predictor.get("annotations", {}),
+    }
+    for field, written in (("labels", pod.labels), ("annotations", pod.annotations)):
+        if rest := {key: value for key, value in written.items() if whole[field].get(key) != value}:
+            metadata[field] = rest
+    if metadata:
+        found["metadata"] = metadata
+    if pod.disruption:
+        found["pdbSpec"] = dict(pod.disruption)
+    return found
 
 
 def _program(source: ContainerSource) -> dict[str, Any]:
@@ -255,12 +293,16 @@ def _split(arguments: Sequence[str], flags: Sequence[str]) -> tuple[list[str], s
 
 
 def _explainer(deployment: str, component: Component, source: ContainerSource) -> dict[str, Any]:
-    container = {"name": "explainer"} | _program(source)
+    container: dict[str, Any] = {"name": "explainer"} | _program(source)
     if component.environment:
         container["env"] = [{"name": name, "value": value} for name, value in component.environment.items()]
     if resources := _resources(component.resources):
         container["resources"] = resources
+    pod = remainders.of(component)
+    container = pods.merged(container, remainders.own(pod))
     found: dict[str, Any] = {"containerSpec": container}
+    if account := pod.spec.get("serviceAccountName"):
+        found["serviceAccountName"] = account
     uri = source.mounts[MODELS].uri if MODELS in source.mounts else ""
     if uri:
         found["modelUri"] = uri
@@ -306,9 +348,15 @@ def _amount(value: float) -> str:
 
 
 def _autoscaler(scaling: Scaling) -> dict[str, Any]:
-    """``hpaSpec`` or ``kedaSpec`` for cpu and memory; empty where neither can say what decides."""
+    """``hpaSpec`` or ``kedaSpec``; empty where neither can say what decides."""
     if scaling.is_fixed:
         return {}
+    spec, most = dict(scaling.autoscaler_spec), scaling.max_replicas
+    if scaling.autoscaler == "keda" and most and spec.get("triggers"):
+        return {"kedaSpec": {"minReplicaCount": scaling.min_replicas, "maxReplicaCount": most, **spec}}
+    if scaling.autoscaler == "hpa" and most and scaling.min_replicas and spec.get("metrics"):
+        bounds = {"minReplicas": scaling.min_replicas, "maxReplicas": most}
+        return {"hpaSpec": {**bounds, "metricsv2": spec["metrics"]}}
     if not scaling.measures or any(measure.metric not in ("cpu", "memory") for measure in scaling.measures):
         return {}
     if not scaling.max_replicas:

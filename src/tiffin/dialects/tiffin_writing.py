@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from tiffin.dialects import comparing, tiffin
+from tiffin.dialects import comparing, remainders, tiffin
 from tiffin.dialects.dependencies import ALL
 from tiffin.dialects.documents import Document
-from tiffin.dialects.tiffin_component import STABILIZATION, WINDOWS
+from tiffin.dialects.tiffin_component import MAIN, STABILIZATION, WINDOWS
 from tiffin.dialects.tiffin_fields import PROTOCOLS
 from tiffin.errors import SpecError
 from tiffin.spec import (
@@ -179,6 +179,24 @@ def _component(component: Component) -> dict[str, Any]:
         found["batching"] = _batching(component.batching)
     if component.logger is not None:
         found["logger"] = _logger(component.logger)
+    if pod := _pod(component):
+        found["pod"] = pod
+    return found
+
+
+def _pod(component: Component) -> dict[str, Any]:
+    """What its pods say beyond the fields above."""
+    pod = remainders.of(component)
+    found: dict[str, Any] = {name: dict(value) for name, value in (
+        ("labels", pod.labels), ("annotations", pod.annotations), ("spec", pod.spec),
+        ("strategy", pod.strategy), ("disruption", pod.disruption),
+    ) if value}  # fmt: skip
+    if pod.main != MAIN and pod.spec.get("containers"):
+        found["container"] = pod.main
+    if pod.progress_deadline_seconds is not None:
+        found["progressDeadline"] = _duration(pod.progress_deadline_seconds)
+    if not pod.is_read_only:
+        found["readOnly"] = False
     return found
 
 
@@ -243,6 +261,10 @@ def _scaling(scaling: Scaling) -> dict[str, Any]:
             value = getattr(python, attribute)
             if value != getattr(plain, attribute):
                 scale[field] = _window(field, value)
+    if scaling.autoscaler:
+        scale["autoscaler"] = scaling.autoscaler
+    if scaling.autoscaler_spec:
+        scale["autoscalerSpec"] = dict(scaling.autoscaler_spec)
     if scaling.measures == (Measure(),):
         measures: dict[str, Any] | str = {}
     elif not scale and len(scaling.measures) == 1 and scaling.measures[0].target is None:

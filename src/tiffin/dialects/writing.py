@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from tiffin.dialects import pods
 from tiffin.dialects.kserve_writing import write as write_kserve
 from tiffin.dialects.seldon_writing import write as write_seldon
 from tiffin.dialects.tiffin_writing import write as write_tiffin
@@ -44,8 +45,11 @@ def _without_secrets(deployment: Deployment) -> tuple[Deployment, list[str]]:
         if not component.secret_variables:
             return component
         at = f"{place}components.{component.name}.environment"
+        referred = _referred(component)
         losses.extend(
-            f"{at}.{name}: came from a secret, and is not written" for name in component.secret_variables
+            f"{at}.{name}: came from a secret, and is not written"
+            for name in component.secret_variables
+            if name not in referred
         )
         kept = {
             name: value for name, value in component.environment.items() if name not in component.secret_variables
@@ -60,6 +64,13 @@ def _without_secrets(deployment: Deployment) -> tuple[Deployment, list[str]]:
         for variant in deployment.variants
     )
     return msgspec.structs.replace(deployment, components=components, variants=variants), losses
+
+
+def _referred(component: Component) -> set[str]:
+    """Variables that its pods read from a secret by themselves."""
+    written = pods.named(component.pod.spec, component.pod.main).get("env")
+    found = written if isinstance(written, list) else []
+    return {one["name"] for one in found if isinstance(one, dict) and one.get("valueFrom") and "name" in one}
 
 
 def to_yaml(document: dict[str, Any]) -> str:
