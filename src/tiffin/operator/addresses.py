@@ -7,25 +7,18 @@ from typing import Any
 
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
+from tiffin.kube.render import hosts
 from tiffin.kube.settings import Settings
 from tiffin.plan.state import DeploymentStatus, Problem
 from tiffin.spec import Deployment
 
-VISIBILITY = ("networking.kserve.io/visibility", "networking.knative.dev/visibility")
 _BAD = ("Accepted", "ResolvedRefs", "Programmed")
 
 
 def urls(deployment: Deployment, settings: Settings, capabilities: Capabilities) -> tuple[str, ...]:
     """Where callers reach a deployment, the first one first."""
-    inside = f"http://{deployment.name}-{deployment.entry}.{deployment.namespace}.svc.{settings.cluster_domain}"
-    is_internal = any(deployment.labels.get(label) == "cluster-local" for label in VISIBILITY)
-    has_gateway = settings.gateway is not None and capabilities.http_route
-    if is_internal or not (has_gateway or settings.ingress_class):
-        return (inside,)
-    host = settings.host_template.format(
-        name=deployment.name, namespace=deployment.namespace, domain=settings.domain
-    )
-    return (f"{settings.url_scheme}://{host}", inside)
+    found = hosts.addresses(deployment, settings, capabilities)
+    return tuple(dict.fromkeys((found.url, found.inside)))
 
 
 def outside(

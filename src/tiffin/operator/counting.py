@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
+from tiffin.kube.render.scalers import Owner, owner_of
 from tiffin.operator.observing import Part
-from tiffin.spec import Component, Scaling
+from tiffin.spec import Component
 
-Owner = Literal["tiffin", "hpa", "keda", "knative", "external", "none"]
-
-
-def owner_of(scaling: Scaling) -> Owner:
-    """Whose the number is: what was said, else by what is measured."""
-    if scaling.autoscaler:
-        return scaling.autoscaler
-    if scaling.is_fixed:
-        return "none"
-    measures_use = all(measure.metric in ("cpu", "memory") for measure in scaling.measures)
-    return "hpa" if measures_use and scaling.min_replicas > 0 else "tiffin"
+__all__ = ["Owner", "is_idle", "owner_of", "replicas_of"]
 
 
 def replicas_of(

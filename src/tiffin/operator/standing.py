@@ -16,9 +16,11 @@ from typing import Any
 
 import msgspec
 
+from tiffin.kube import render
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.placement import Placement
+from tiffin.kube.render import scalers
 from tiffin.kube.settings import Settings
 from tiffin.operator import histories, noting, placing, statuses
 from tiffin.operator.noting import Note
@@ -57,6 +59,8 @@ def stand(
     deployment: Deployment, observed: Observed, settings: Settings, capabilities: Capabilities, now: float
 ) -> Outcome:
     """Decide. ``now`` is in seconds since 1970."""
+    warnings = (*deployment.warnings, *render.unsupported(deployment, settings, capabilities))
+    deployment = msgspec.structs.replace(scalers.settled(deployment, capabilities), warnings=warnings)
     history = histories.read(deployment, observed)
     found = placing.place(deployment, observed, history, capabilities, now)
     status = statuses.status_of(deployment, observed, found, settings, capabilities, now)

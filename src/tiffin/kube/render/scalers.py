@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Literal
 
+import msgspec
+
 from tiffin.dialects import kserve_triggers
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
@@ -12,7 +14,7 @@ from tiffin.kube.manifests import Manifest
 from tiffin.kube.placement import Placement, Slot
 from tiffin.kube.render.objects import owned
 from tiffin.kube.settings import Settings
-from tiffin.spec import Deployment, Measure, Scaling, SpecWarning, Stabilization
+from tiffin.spec import Component, Deployment, Measure, Scaling, SpecWarning, Stabilization
 
 Owner = Literal["tiffin", "hpa", "keda", "knative", "external", "none"]
 
@@ -20,21 +22,36 @@ USUAL_PERCENT = 80
 _OF_PODS = ("cpu", "memory")
 
 
-def scaler_of(scaling: Scaling, capabilities: Capabilities) -> Owner:
-    """Whose the number is: what was said, as far as the cluster has it, else by what is measured."""
-    asked = scaling.autoscaler
-    if asked == "knative":
-        return "knative" if capabilities.knative else _usual(scaling)
-    if asked == "keda":
-        return "keda" if capabilities.keda else _usual(scaling)
-    return asked or _usual(scaling)
-
-
-def _usual(scaling: Scaling) -> Owner:
+def owner_of(scaling: Scaling) -> Owner:
+    """Whose the number is: what was said, else by what is measured."""
+    if scaling.autoscaler:
+        return scaling.autoscaler
     if scaling.is_fixed:
         return "none"
     measures_pods = all(measure.metric in _OF_PODS for measure in scaling.measures)
     return "hpa" if measures_pods and scaling.min_replicas > 0 else "tiffin"
+
+
+def scaler_of(scaling: Scaling, capabilities: Capabilities) -> Owner:
+    """Whose the number is in a cluster: what was said, as far as the cluster has it."""
+    return owner_of(_had(scaling, capabilities))
+
+
+def settled(deployment: Deployment, capabilities: Capabilities) -> Deployment:
+    """The deployment, without the autoscalers that the cluster does not have."""
+
+    def of(components: tuple[Component, ...]) -> tuple[Component, ...]:
+        return tuple(
+            msgspec.structs.replace(part, scaling=_had(part.scaling, capabilities)) for part in components
+        )
+
+    variants = tuple(msgspec.structs.replace(one, components=of(one.components)) for one in deployment.variants)
+    return msgspec.structs.replace(deployment, components=of(deployment.components), variants=variants)
+
+
+def _had(scaling: Scaling, capabilities: Capabilities) -> Scaling:
+    is_there = {"keda": capabilities.keda, "knative": capabilities.knative}.get(scaling.autoscaler, True)
+    return scaling if is_there else msgspec.structs.replace(scaling, autoscaler="", autoscaler_spec={})
 
 
 def render(
