@@ -10,7 +10,7 @@ from tiffin.errors import SpecError
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.placement import Placement, Slot, fresh
-from tiffin.kube.render import services, workloads
+from tiffin.kube.render import workloads
 from tiffin.kube.settings import Settings
 from tiffin.spec import Deployment
 
@@ -65,12 +65,3 @@ def test_a_local_directory_is_refused_by_name() -> None:
     with pytest.raises(SpecError, match=r"predictor\.storageUri: .*\./iris") as raised:
         workload_of(IRIS.replace("gs://models/iris", "./iris"))
     assert "s3://" in str(raised.value.hint)
-
-
-def test_a_service_leads_to_the_server_of_the_model() -> None:
-    deployment = read(IRIS)
-    service, alias = services.render(deployment, fresh(deployment.components), Settings(), Capabilities())
-    assert service["metadata"]["name"] == "iris-predictor"
-    assert service["spec"]["selector"] == {"app": "isvc.iris-predictor"}
-    assert [(one["port"], one["targetPort"]) for one in service["spec"]["ports"]] == [(80, 8080)]
-    assert alias["spec"]["externalName"] == "iris-predictor.flowers.svc.cluster.local"

@@ -6,6 +6,7 @@ import ipaddress
 import re
 from typing import Any
 
+from tiffin.dialects.kserve_context import MODE
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
@@ -17,6 +18,8 @@ from tiffin.kube.settings import Settings
 from tiffin.spec import Deployment
 
 SELDON_GRPC = 5001
+START_SECONDS = 120.0
+"""How much longer than a call may take it may wait: for a replica to start."""
 _H2C = "kubernetes.io/h2c"
 _HEADLESS = "seldon.io/headless-svc"
 _PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
@@ -73,6 +76,8 @@ def _service(deployment: Deployment, placement: Placement, slot: Slot) -> Manife
         annotations[names.PORT] = str(slot.activator_port)
         if (least := slot.component.scaling.windows.activation_scale) > 1:
             annotations[names.ACTIVATION] = str(least)
+        if (seconds := slot.component.timeout_seconds) is not None:
+            annotations[names.HOLD_SECONDS] = f"{seconds + START_SECONDS:g}"
     return owned(
         deployment,
         placement,
@@ -123,7 +128,10 @@ def _activator_ports(deployment: Deployment, slot: Slot) -> list[dict[str, Any]]
 def _alias(
     deployment: Deployment, placement: Placement, settings: Settings, capabilities: Capabilities
 ) -> tuple[Manifest, ...]:
-    """``{isvc}``, the address within the cluster that users of KServe on Knative know."""
+    """``{isvc}``, the address within the cluster that users of KServe on Knative know, where there is no Knative.
+
+    Raw deployments have none in KServe, so that a Service of that name may be somebody else's.
+    """
     entry = next(
         (
             slot
@@ -134,7 +142,8 @@ def _alias(
         ),
         None,
     )
-    if deployment.dialect != "kserve" or entry is None or is_knative(entry, capabilities):
+    on_knative = deployment.dialect == "kserve" and deployment.annotations.get(MODE) == "Knative"
+    if not on_knative or entry is None or is_knative(entry, capabilities):
         return ()
     target = names.host(deployment, entry, settings)
     spec = {
