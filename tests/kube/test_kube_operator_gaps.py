@@ -187,6 +187,43 @@ def test_a_spec_that_cannot_be_served_says_so_once(cluster, namespace, world):
         until(lambda: cluster.get("deploy", "iris-predictor", "-n", namespace), "a Deployment, once it is right")
 
 
+def test_what_the_cluster_refuses_is_told_in_the_status(cluster, namespace, world):
+    wrong = inference_service("iris")
+    wrong["spec"]["predictor"]["nodeSelector"] = {"disk": "not a label's value!"}
+    with world() as operator:
+        operator.ready()
+        apply(cluster, namespace, wrong)
+
+        def told() -> dict[str, str]:
+            conditions = (cluster.get("isvc", "iris", "-n", namespace).get("status") or {}).get("conditions", [])
+            found = {one["type"]: one for one in conditions}
+            return found["Ready"] if found.get("Ready", {}).get("reason") == "RefusedByCluster" else {}
+
+        assert "nodeSelector" in until(told, "a condition")["message"]
+        apply(cluster, namespace, inference_service("iris"))
+        until(lambda: cluster.get("service", "iris-predictor", "-n", namespace), "the Service")
+        until(lambda: not told(), "the condition to go")
+        operator.settle()
+
+
+def test_an_object_of_another_system_is_left_alone(cluster, namespace, world):
+    theirs = inference_service("theirs", finalizers=["inferenceservice.finalizers"])
+    with world() as operator:
+        operator.ready()
+        apply(cluster, namespace, theirs, inference_service("ours"))
+        until(lambda: cluster.get("deploy", "ours-predictor", "-n", namespace), "the other's Deployment")
+        operator.settle()
+        assert children(cluster, namespace)["Deployment"] == ["ours-predictor"]
+        assert "status" not in cluster.get("isvc", "theirs", "-n", namespace)
+        assert "tiffin.dev/takeover" in operator.log()
+        cluster.kubectl("annotate", "isvc", "theirs", "-n", namespace, "tiffin.dev/takeover=true")
+        until(
+            lambda: cluster.get("deploy", "theirs-predictor", "-n", namespace), "the Deployment of one taken over"
+        )
+    nothing = json.dumps([{"op": "remove", "path": "/metadata/finalizers"}])
+    cluster.kubectl("patch", "isvc", "theirs", "-n", namespace, "--type=json", "-p", nothing)
+
+
 def test_one_of_two_leads_and_hands_over(cluster, namespace, world, tmp_path):
     with world("--host", "127.0.0.1") as first:
         first.ready()

@@ -369,7 +369,8 @@ def connect(*, kubeconfig: str | Path = "", context: str = "") -> Api:
         PlatformError: there is no such configuration.
     """
     try:
-        from lightkube.config.client_adapter import AsyncClient, ConnectionParams
+        import httpx2
+        from lightkube.config.client_adapter import ConnectionParams
         from lightkube.config.kubeconfig import KubeConfig
         from lightkube.core.exceptions import ConfigError
     except ImportError as error:
@@ -381,9 +382,13 @@ def connect(*, kubeconfig: str | Path = "", context: str = "") -> Api:
         chosen = configuration.get(context_name=context or None)
     except (ConfigError, OSError, ValueError, KeyError) as error:
         raise PlatformError(f"no cluster is known: {error}", hint=hint) from None
-    if chosen is None:
-        raise PlatformError("no cluster is known: the configuration names none", hint=hint)
-    return Api(AsyncClient(chosen, ConnectionParams()), namespace=chosen.namespace or "default")
+    if chosen is None or chosen.user is None:
+        what = "the configuration names none" if chosen is None else "the context names no user"
+        raise PlatformError(f"no cluster is known: {what}", hint=hint)
+    # Each watch keeps a connection: there are as many as kinds, times namespaces.
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
+    http = httpx2.AsyncClient(**ConnectionParams().httpx_params(chosen), limits=limits)
+    return Api(http, namespace=chosen.namespace or "default")
 
 
 def _query(given: Mapping[str, str | int | bool | None]) -> dict[str, str]:

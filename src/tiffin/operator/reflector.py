@@ -54,6 +54,11 @@ class Reflector:
             except ApiError as error:
                 # The watch goes on from where it broke off.
                 await self._wait(str(error))
+            except Exception:
+                # One odd object must not leave the operator blind for all others.
+                log.exception("%s: cannot be followed; listing again", self.kind.plural)
+                self._version = ""
+                await self._wait("failed")
 
     async def _list(self) -> None:
         listing = await self._api.list(self.kind, self._namespace, labels=self._labels)

@@ -108,6 +108,14 @@ def test_watches_that_end_at_once_are_no_busy_loop(monkeypatch):
     assert pauses[2] > pauses[0]
 
 
+def test_an_object_that_nobody_expected_does_not_end_the_watch(monkeypatch):
+    asked, _, _, cache = follow(
+        monkeypatch, [([], "5"), ([item("a", 7)], "8")], [[Event("ADDED", {"metadata": {"uid": "nameless"}})]]
+    )
+    assert asked == ["list", "5", "list", "8"]
+    assert [one["metadata"]["name"] for one in cache.all(MAPS)] == ["a"]
+
+
 def test_a_kind_that_is_taken_away_has_no_objects(monkeypatch):
     _, told, _, cache = follow(
         monkeypatch, [([item("a", 1)], "5"), ([item("a", 20)], "21")], [[NotFound("no such kind")]]
