@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -25,25 +26,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-VERSION = "v1.35.4"
+_MODULE = (Path(__file__).parent / "servers" / "kubernetes" / "go.mod").read_text()
+# Such as v1.35.4: what `make kube` builds.
+VERSION = re.findall(r"^require k8s\.io/kubernetes (v\S+)", _MODULE, re.MULTILINE)[0]
 NEEDED = ("etcd", "kube-apiserver", "kubectl")
 START_SECONDS = 90.0
-HOW = "`make kube` builds them (Go is needed), or set KUBEBUILDER_ASSETS to a directory that has them"
+HOW = "`make kube` gets them (Go is needed), or set KUBEBUILDER_ASSETS to a directory that has them"
 
 
 class Missing(Exception):
     """The binaries are not there; says how to get them."""
 
 
+def home() -> Path:
+    """Where `make kube` keeps what it built (``bin``) and the files of others (``shipped``)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiffin" / "kube" / VERSION
+
+
 def assets() -> Path:
     """Where the binaries are; raises Missing."""
     named = os.environ.get("KUBEBUILDER_ASSETS")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tiffin" / "kube" / VERSION / "bin"
-    for directory in [Path(named)] if named else [cache]:
-        if all(os.access(directory / name, os.X_OK) for name in NEEDED):
-            return directory
-    where = f"KUBEBUILDER_ASSETS={named}" if named else str(cache)
+    directory = Path(named) if named else home() / "bin"
+    if all(os.access(directory / name, os.X_OK) for name in NEEDED):
+        return directory
+    where = f"KUBEBUILDER_ASSETS={named}" if named else str(directory)
     raise Missing(f"{', '.join(NEEDED)} are not in {where}: {HOW}")
+
+
+def program(name: str, binaries: Path) -> Path:
+    """A program of ``binaries``, or of what `make kube` built: others have no kwok and no helm. Raises Missing."""
+    for directory in (binaries, home() / "bin"):
+        if os.access(directory / name, os.X_OK):
+            return directory / name
+    raise Missing(f"{name} is not in {binaries}: `make kube` builds it (Go is needed)")
 
 
 def free_port() -> int:
@@ -132,8 +147,50 @@ class Cluster:
         )
         self.run("kube-scheduler", f"--config={config}", "--secure-port=0")
 
+    def start_kwok(self) -> None:
+        """What plays the kubelet: nodes of ``add_nodes`` are Ready, and pods on them run and are Ready at once."""
+        stages = home() / "shipped" / "kwok"
+        if not stages.is_dir():
+            raise Missing(f"what kwok plays is not in {stages}: {HOW}")
+        self.run(
+            "kwok",
+            f"--kubeconfig={self.kubeconfig}",
+            "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+            "--node-lease-duration-seconds=40",
+            *[f"--config={file}" for file in sorted(stages.glob("*.yaml"))],
+        )
+
+    def add_nodes(self, count: int) -> None:
+        """Nodes that are only played, with room for 1000 pods each. Returns when they are Ready."""
+        room = {"cpu": "1000", "memory": "1000Gi", "pods": "1000", "ephemeral-storage": "1000Gi"}
+        nodes = [
+            {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": f"played-{index}", "annotations": {"kwok.x-k8s.io/node": "fake"}},
+                "status": {"allocatable": room, "capacity": room},
+            }
+            for index in range(count)
+        ]
+        self.kubectl("apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": nodes}))
+        self.kubectl("wait", "--for=condition=Ready", "--timeout=60s", *[f"node/played-{i}" for i in range(count)])
+
+    def add_kinds(self, name: str) -> None:
+        """The CustomResourceDefinitions of gateway-api, keda, knative, prometheus-operator or cert-manager.
+
+        Raises Missing.
+        """
+        directory = home() / "shipped" / name
+        if not directory.is_dir():
+            raise Missing(f"the kinds of {name} are not in {directory}: {HOW}")
+        self.kubectl("apply", "--server-side", "--force-conflicts", "-f", str(directory))
+        self.kubectl("wait", "--for=condition=Established", "--timeout=60s", "-f", str(directory))
+
     def has(self, name: str) -> bool:
-        return os.access(self.binaries / name, os.X_OK)
+        try:
+            return bool(program(name, self.binaries))
+        except Missing:
+            return False
 
     def is_running(self, name: str) -> bool:
         process = self._processes.get(name)
@@ -142,11 +199,10 @@ class Cluster:
     def run(self, name: str, *arguments: str) -> None:
         if self.is_running(name):
             return
-        if not self.has(name):
-            raise Missing(f"{name} is not in {self.binaries}: {HOW}")
+        path = program(name, self.binaries)
         with (self.directory / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                [self.binaries / name, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                [path, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def stop_part(self, name: str) -> None:

@@ -32,9 +32,7 @@ def cluster() -> Iterator[Any]:
     try:
         module.assets()
     except module.Missing as error:
-        if os.environ.get("TIFFIN_KUBE") == "required":
-            pytest.fail(str(error))
-        pytest.skip(str(error))
+        _missing(str(error))
     with module.running() as found:
         yield found
 
@@ -43,6 +41,35 @@ def cluster() -> Iterator[Any]:
 def controllers(cluster: Any) -> Any:
     """The cluster with what makes pods of Deployments and collects garbage."""
     cluster.start_controllers()
+    return cluster
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("TIFFIN_KUBE") == "required":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def nodes(controllers: Any) -> Any:
+    """The cluster with a scheduler and two played nodes, on which every pod runs and is Ready at once."""
+    try:
+        controllers.start_scheduler()
+        controllers.start_kwok()
+    except _module().Missing as error:
+        _missing(str(error))
+    controllers.add_nodes(2)
+    return controllers
+
+
+@pytest.fixture(scope="session")
+def kinds_of_others(cluster: Any) -> Any:
+    """The cluster with the kinds of Gateway API, KEDA, Knative, prometheus-operator and cert-manager."""
+    try:
+        for name in ("gateway-api", "keda", "knative", "prometheus-operator", "cert-manager"):
+            cluster.add_kinds(name)
+    except _module().Missing as error:
+        _missing(str(error))
     return cluster
 
 

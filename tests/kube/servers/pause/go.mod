@@ -1,0 +1,3 @@
+module tiffin.dev/tests/pause
+
+go 1.25
