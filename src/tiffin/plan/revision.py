@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from tiffin.spec import Artefact, Component, Pod, Scaling, Variant
+from tiffin.spec import Artefact, Component, Pod, Scaling, Variant, fields
 from tiffin.spec.deployment import Protocol
 
 
@@ -78,8 +78,8 @@ def _said(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         found = {
             field.name: _said(own)
-            for field in msgspec.structs.fields(value)
-            if (own := getattr(value, field.name)) != _default(field)
+            for field in fields.of(type(value))
+            if (own := getattr(value, field.name)) != field.usual
         }
         if isinstance(value, Artefact) and (value.uri.startswith("/") or "://" in value.uri):
             found.pop("base", None)  # It is the same file from everywhere.
@@ -89,7 +89,3 @@ def _said(value: Any) -> Any:
     if isinstance(value, float) and value.is_integer():
         return int(value)  # A whole number is read back from the store as what its field says.
     return value
-
-
-def _default(field: msgspec.structs.FieldInfo) -> Any:
-    return field.default_factory() if field.default_factory is not msgspec.NODEFAULT else field.default

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from tiffin.spec import fields
 from tiffin.spec.deployment import Component, Protocol
 from tiffin.spec.recording import Spool
 
@@ -96,11 +97,10 @@ def _said(value: Any) -> Any:
     if isinstance(value, msgspec.Struct):
         config = value.__struct_config__
         found = {config.tag_field: config.tag} if config.tag_field else {}
-        for field in msgspec.structs.fields(value):
+        for field in fields.of(type(value)):
             own = getattr(value, field.name)
-            usual = field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-            if own != usual:
-                found[field.encode_name] = _said(own)
+            if own != field.usual:
+                found[field.written] = _said(own)
         return found
     if isinstance(value, tuple | list):
         return [_said(item) for item in value]
