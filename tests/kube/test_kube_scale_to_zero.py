@@ -21,7 +21,7 @@ from tests.kube.operator_world import Operator, apply, define, until
 from tests.kube.test_kube_activator import machine_address, page
 
 from tiffin.kube import names
-from tiffin.operator.scaled import PAGES_PORT
+from tiffin.operator.activator.pages import PORT as PAGES_PORT
 
 SERVICE = "iris-predictor"
 

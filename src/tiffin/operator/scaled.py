@@ -13,6 +13,7 @@ from tiffin.autoscale.samples import Use
 from tiffin.kube import names
 from tiffin.kube.client import Api, ApiError, Conflict, Kind, NotFound
 from tiffin.kube.manifests import Manifest
+from tiffin.operator.activator import pages
 from tiffin.operator.activator.targets import SERVICE_NAME
 from tiffin.operator.autoscaler import WRITTEN_SECONDS, Pool, Replica
 from tiffin.operator.cache import Cache, Change
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 
 DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
 SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
-PAGES_PORT = 9090
-"""Where an activator's own pages are."""
 _MEASURED = "/apis/metrics.k8s.io/v1beta1/pods"
 _PORTS = ("prometheus.kserve.io/port", "prometheus.io/port")
 _PATHS = ("prometheus.kserve.io/path", "prometheus.io/path")
@@ -99,7 +98,7 @@ class Scaled:
 
     def activators(self) -> Sequence[Address]:
         """See ``Surroundings``."""
-        return [(address, PAGES_PORT) for address in self._activators()]
+        return [(address, pages.PORT) for address in self._activators()]
 
     def scales(self, namespace: str) -> dict[str, int]:
         """Numbers that were written a moment ago, by the name of a Deployment: the cache may not have them yet."""

@@ -59,6 +59,8 @@ def of_operator() -> list[Rule]:
         # A custom endpoint of a Service needs this one more.
         rule("discovery.k8s.io", ("endpointslices/restricted",), ("create",)),
         rule("apps", ("deployments/scale",), ("get", "patch")),
+        # What pods use, where the autoscaler is to go by that.
+        rule("metrics.k8s.io", ("pods",), ("get", "list")),
         rule("", ("pods",), SEEN),
         rule("", ("pods/log",), ("get",)),
         rule("", ("events",), ("create", "patch")),

@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from tiffin.errors import TiffinError
 from tiffin.kube.client import connect
+from tiffin.operator.activator import pages as own_pages
 from tiffin.operator.activator.asking import Asking
 from tiffin.operator.activator.following import Asker, Following
 from tiffin.operator.activator.holder import Holder, Settings
 from tiffin.operator.activator.pages import Pages, metrics
 
-PAGES_PORT = 9090
 LEAVE_SECONDS = 5.0
 """How long connections are still taken after SIGTERM, until every node has heard that they go elsewhere."""
 
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kubeconfig", default="")
     parser.add_argument("--context", default="")
     parser.add_argument("--host", default="", help="listen on this address only")
-    parser.add_argument("--pages-port", type=int, default=PAGES_PORT, help="of /metrics, /healthz and /readyz")
+    parser.add_argument("--pages-port", type=int, default=own_pages.PORT, help="of /metrics, /healthz and /readyz")
     parser.add_argument("--seconds", type=float, default=usual.seconds, help="a call waits at most so long")
     parser.add_argument("--most", type=int, default=usual.most, help="calls that wait for one Service's port")
     parser.add_argument("--most-in-all", type=int, default=usual.most_in_all)

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from tiffin.operator.activator.asking import Asking
 from tiffin.operator.activator.holder import Holder
 
+PORT = 9090
+"""Where they are when nobody says; the autoscaler asks there."""
 _MOST_BYTES = 16_384
 _SECONDS = 10.0
 _KINDS = (
