@@ -120,6 +120,9 @@ def _ingress(parts: dict[str, tuple[str, str, str]], status: DeploymentStatus) -
     for name, (state, _, _) in parts.items():
         if state != "True":
             return state, f"{name} ingress not created" if state == "False" else "", ""
+    routed = status.condition("Routed")
+    if routed is not None and routed.status == "False":
+        return "False", routed.reason, routed.message
     return ("True", "", "") if status.url else ("Unknown", "", "")
 
 

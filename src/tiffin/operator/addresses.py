@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
+from tiffin.dialects import statuses
+from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
+from tiffin.kube.placement import Slot
 from tiffin.kube.render import hosts
 from tiffin.kube.settings import Settings
 from tiffin.plan.state import DeploymentStatus, Problem
@@ -21,13 +26,27 @@ def urls(deployment: Deployment, settings: Settings, capabilities: Capabilities)
     return tuple(dict.fromkeys((found.url, found.inside)))
 
 
-def outside(
-    native: Mapping[str, Any], deployment: Deployment, status: DeploymentStatus, settings: Settings
+def native_status(
+    deployment: Deployment, status: DeploymentStatus, settings: Settings, capabilities: Capabilities
 ) -> dict[str, Any]:
-    """A native status with the addresses that this cluster has."""
-    found = dict(native)
+    """The ``status`` in the words of the system a file was written for, with the addresses this cluster has."""
+    if deployment.dialect == "seldon":
+        # Its users expect the address within the cluster, which is what is said when none from outside is known.
+        return statuses.native_status(deployment, msgspec.structs.replace(status, url="", urls=()))
+    found = statuses.native_status(deployment, status)
+    known = hosts.addresses(deployment, settings, capabilities)
     if "url" in found:
-        found["url"] = status.url
+        found["url"] = known.url
+    if "address" in found:
+        found["address"] = {"url": known.inside}
+    for component in deployment.components:
+        told = (found.get("components") or {}).get(component.name)
+        if told is None or "url" not in told:
+            continue
+        slot = Slot(variant=deployment.variant, component=component)
+        inside = f"http://{names.host(deployment, slot, settings)}"
+        told["url"] = known.components.get(component.name, inside)
+        told["address"] = {"url": inside}
     return found
 
 

@@ -47,6 +47,8 @@ def notes(
         found.append(Note(reason="RevisionCreated", message=f"{revision.name} of {revision.variant}"))
     found += placed.notes
     found += _shares(before, placed)
+    if (observed.object.get("status") or {}).get("observedGeneration") != observed.generation:
+        found += [Note(reason="NotHonoured", message=warning, type="Warning") for warning in status.warnings]
     found += _readiness(deployment, observed, status)
     return tuple(found)
 

@@ -146,6 +146,10 @@ def see(
     outgoing: list[Part] = []
     for component in components:
         slot = Slot(variant=variant, component=component, role=role)
+        service = names.service(deployment, slot)
+        for manifest in observed.knative:
+            if component.scaling.autoscaler == "knative" and manifest["metadata"]["name"] == service:
+                parts[component.name] = knative_part(manifest, component.name, deployment.name)
         name, own = names.workload(deployment, slot), names.slot_labels(deployment, slot).items()
         for manifest in observed.deployments:
             is_named = manifest["metadata"]["name"] == name
@@ -176,6 +180,27 @@ def part_of(manifest: Manifest, component: str, deployment: str) -> Part:
         is_held=(metadata.get("annotations") or {}).get(names.HELD) == "true",
         is_current=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
         conditions=tuple(status.get("conditions") or ()),
+    )
+
+
+def knative_part(manifest: Manifest, component: str, deployment: str) -> Part:
+    """What a Service of Knative says; it keeps the number of its pods to itself, and serves with none."""
+    metadata, status = manifest["metadata"], manifest.get("status") or {}
+    conditions = tuple(status.get("conditions") or ())
+    is_ready = any(one.get("type") == "Ready" and one.get("status") == "True" for one in conditions)
+    has_served = 1 if status.get("latestReadyRevisionName") else 0
+    updated = 1 if is_ready else 0
+    return Part(
+        name=metadata["name"],
+        component=component,
+        revision=number_of((metadata.get("annotations") or {}).get(names.REVISION, ""), deployment),
+        wanted=1,
+        total=max(updated, has_served),
+        updated=updated,
+        ready=max(updated, has_served),
+        available=updated,
+        is_current=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
+        conditions=conditions,
     )
 
 

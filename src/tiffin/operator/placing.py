@@ -106,7 +106,10 @@ def _step(
     revisions: Mapping[int, Revision],
     now: float,
 ) -> Step:
-    is_main = variant.name == deployment.variant
+    # Knative makes revisions of its own, and gives the newest one all calls.
+    is_split = variant.name == deployment.variant and not any(
+        component.scaling.autoscaler == "knative" for component in deployment.components
+    )
     components = {
         number: tuple(part.name for part in revision.components)
         for number, revision in revisions.items()
@@ -117,8 +120,8 @@ def _step(
         views,
         components,
         now,
-        canary_percent=deployment.canary_percent if is_main else None,
-        has_rollout=is_main and deployment.rollout is not None,
+        canary_percent=deployment.canary_percent if is_split else None,
+        has_rollout=is_split and deployment.rollout is not None,
     )
 
 

@@ -64,7 +64,7 @@ def stand(
     history = histories.read(deployment, observed)
     found = placing.place(deployment, observed, history, capabilities, now)
     status = statuses.status_of(deployment, observed, found, settings, capabilities, now)
-    native = statuses.native(deployment, status, observed, settings, now)
+    native = statuses.native(deployment, status, observed, settings, capabilities, now)
     return Outcome(
         placement=found.placement,
         status=status,

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from tiffin.dialects import statuses
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
@@ -60,26 +59,17 @@ def status_of(
     )
 
 
-def refused(observed: Observed, problem: Problem, now: float) -> dict[str, Any]:
-    """The status of an object that cannot be read: what served goes on, and this says why nothing changes.
-
-    ``problem.reason`` is ``InvalidSpec`` or the like; the rest of the status stays as it is.
-    """
-    before = dict(observed.object.get("status") or {})
-    told = {"type": "Ready", "status": "False", "reason": problem.reason, "message": _sentence(problem)}
-    kept = [one for one in before.get("conditions") or () if one.get("type") != "Ready"]
-    found = before | {"observedGeneration": observed.generation, "conditions": [*kept, told]}
-    return _dated(found, observed.object, now)
-
-
 def native(
-    deployment: Deployment, status: DeploymentStatus, observed: Observed, settings: Settings, now: float
+    deployment: Deployment,
+    status: DeploymentStatus,
+    observed: Observed,
+    settings: Settings,
+    capabilities: Capabilities,
+    now: float,
 ) -> dict[str, Any]:
     """``status`` of the object, in the words of the system it was written for."""
-    found = statuses.native_status(deployment, status)
-    if deployment.dialect in ("kserve", "seldon"):
-        found = addresses.outside(found, deployment, status, settings)
-    else:
+    found = addresses.native_status(deployment, status, settings, capabilities)
+    if deployment.dialect not in ("kserve", "seldon"):
         found = {key: value for key, value in found.items() if key not in INTERNAL}
         found["url"] = status.url
         found["conditions"] = [_as_kubernetes(one) for one in status.conditions]
@@ -126,10 +116,6 @@ def _dated(status: dict[str, Any], manifest: Manifest, now: float) -> dict[str, 
 def _conditions(manifest: Manifest) -> Iterable[Mapping[str, Any]]:
     found = (manifest.get("status") or {}).get("conditions")
     return [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-
-
-def _sentence(problem: Problem) -> str:
-    return f"{problem.message} ({problem.hint})" if problem.hint else problem.message
 
 
 def _unjudged(deployment: Deployment) -> Iterable[str]:
