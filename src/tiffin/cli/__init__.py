@@ -8,6 +8,6 @@ usage, 3 could not start.
 
 from __future__ import annotations
 
-from tiffin.cli.frame import main
+from tiffin.cli.frame import kubectl, main
 
-__all__ = ["main"]
+__all__ = ["kubectl", "main"]

@@ -47,6 +47,12 @@ def run(arguments: Sequence[str]) -> int:
         return FAILED
 
 
+def kubectl() -> NoReturn:
+    """The entry point of ``kubectl-tiffin``, which kubectl finds as its plugin: commands are about a cluster."""
+    os.environ.setdefault(targets.VARIABLE, targets.KUBERNETES)
+    sys.exit(run(sys.argv[1:]))
+
+
 def main() -> NoReturn:
     """The entry point of ``tiffin`` and ``python -m tiffin``."""
     sys.exit(run(sys.argv[1:]))

@@ -28,6 +28,7 @@ COMMANDS: tuple[Entry, ...] = (
     Entry("plan", "tiffin.cli.plan:plan", "Say what applying files would change.", DESIRE),
     Entry("diff", "tiffin.cli.plan:diff", "Show the differences between files and what is desired.", DESIRE),
     Entry("apply", "tiffin.cli.apply:apply", "Make what files say be so.", DESIRE),
+    Entry("deploy", "tiffin.cli.deploy:deploy", "Build, push and apply to a cluster; print the address.", DESIRE),
     Entry("delete", "tiffin.cli.delete:delete", "Delete deployments, or bundles by their tag.", DESIRE),
     Entry("scale", "tiffin.cli.scale:scale", "Change how many replicas a deployment has.", DESIRE),
     Entry("convert", "tiffin.cli.convert:convert", "Write a file in the words of another system.", DESIRE),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOCAL, KUBERNETES = "local", "kubernetes"
 _NAMES = {LOCAL: LOCAL, KUBERNETES: KUBERNETES, "kube": KUBERNETES, "k8s": KUBERNETES}
-_VARIABLE = "TIFFIN_TARGET"
+VARIABLE = "TIFFIN_TARGET"
 
 COMMANDS = frozenset(
     ("apply", "delete", "scale", "plan", "diff", "get", "describe", "logs", "events", "wait", "rollout", "deploy")
@@ -67,10 +67,10 @@ def taken(
             value = words.pop(0)
         found[option] = value
     means_cluster = "--context" in found or "--kubeconfig" in found
-    usual = KUBERNETES if means_cluster else environment.get(_VARIABLE) or LOCAL
+    usual = KUBERNETES if means_cluster else environment.get(VARIABLE) or LOCAL
     written = found.get("--target", usual)
     if written not in _NAMES:
-        place = "--target" if "--target" in found else _VARIABLE
+        place = "--target" if "--target" in found else VARIABLE
         raise SpecError(f"expected local or kubernetes, found {written!r}", at=place)
     if _NAMES[written] == LOCAL and means_cluster:
         raise SpecError("expected kubernetes beside --context or --kubeconfig, found local", at="--target")
@@ -83,9 +83,9 @@ def choose(target: Target) -> None:
     _chosen = target
 
 
-def is_cluster() -> bool:
-    """Whether the command is about a cluster."""
-    return _chosen.name == KUBERNETES
+def as_cluster() -> Target:
+    """The chosen target, for a command that knows clusters alone."""
+    return _chosen._replace(name=KUBERNETES)
 
 
 def connect() -> Client:

@@ -63,6 +63,19 @@ class ClusterClient(Client):
             return False
         return True
 
+    def check(self) -> None:
+        """Raises ApiError when the API server does not answer, SpecError when it does not know deployments."""
+
+        async def use(api: Api) -> None:
+            kinds = await api.kinds()
+            if not any(pair in kinds for pair in WRITTEN):
+                raise SpecError(
+                    "the cluster has none of the kinds that Tiffin reads",
+                    hint="`tiffin install | kubectl apply --server-side -f -` brings them",
+                )
+
+        self._run(use)
+
     # ---- looking
 
     def list(self, namespace: str | None = None) -> objects.Listing:
