@@ -113,7 +113,8 @@ class Election:
         loop = asyncio.get_running_loop()
         renewed = loop.time()
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
+            await asyncio.sleep(min(RETRY_SECONDS, max(0.0, renewed + RENEW_SECONDS - loop.time())))
+            began = loop.time()  # others count from when the server wrote it, which was not before
             try:
                 # An answer that comes too late is none.
                 async with asyncio.timeout(max(0.1, renewed + RENEW_SECONDS - loop.time())):
@@ -121,7 +122,7 @@ class Election:
             except TimeoutError:
                 held = False
             if held:
-                renewed = loop.time()
+                renewed = began
             elif self._sighting is not None and self._sighting.record[0] not in ("", self._me):
                 raise LostLease(f"{self._sighting.record[0]} leads now")
             elif loop.time() - renewed >= RENEW_SECONDS:
