@@ -1,7 +1,9 @@
 """The containers of a pod as a kubelet starts them, as processes: fetched, served, probed and drained."""
 
+import contextlib
 import functools
 import http.server
+import json
 import os
 import re
 import shutil
@@ -23,7 +25,7 @@ from tiffin.dialects import live
 from tiffin.kits import ports
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.placement import fresh
-from tiffin.kube.render import workloads
+from tiffin.kube.render import replica, workloads
 from tiffin.kube.settings import Settings
 
 ISVC = """
@@ -36,6 +38,21 @@ spec:
       modelFormat: {name: sklearn}
       storageUri: URI
       env: [{name: PRICE, value: "$(HOME)/5"}]
+"""
+CLASSES = """
+apiVersion: tiffin.dev/v1
+kind: Deployment
+metadata: {name: doubled}
+spec:
+  class: {bundle: "registry.example.com/team/doubled:1", parameters: {more: 1.0}}
+"""
+CLASS = """
+class Doubled:
+    def __init__(self, more=0.0):
+        self.more = more
+
+    def predict(self, X, names=None, meta=None):
+        return [[2 * X[0][0] + self.more]]
 """
 
 
@@ -66,15 +83,14 @@ class Pod:
         self.spec, self.root, self.port = spec, root, port
         self.main = spec["containers"][0]
 
-    def command(self, container):
+    def command(self, container, places):
         environment = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
         for one in container.get("env", ()):
             environment[one["name"]] = self.expanded(one["value"], environment)
         words = [*container["command"], *container.get("args", ())]
-        (models,) = [one for one in container["volumeMounts"] if one["mountPath"] == "/mnt/models"]
-        place = str(self.volume(models))
-        found = [self.expanded(word, environment).replace("/mnt/models", place) for word in words]
-        found = [word.replace('"port":8080', f'"port":{self.port}') for word in found]
+        found = [self.expanded(word, environment) for word in words]
+        for name, value in {**places, '"port":8080': f'"port":{self.port}'}.items():
+            found = [word.replace(name, str(value)) for word in found]
         for name in ("HOME", "TIFFIN_HOME"):
             if name in environment:
                 environment[name] = environment[name].replace("/tmp", str(self.root), 1)
@@ -92,14 +108,39 @@ class Pod:
         place.mkdir(parents=True, exist_ok=True)
         return place
 
+    def models(self, container):
+        (mount,) = [one for one in container["volumeMounts"] if one["mountPath"] == "/mnt/models"]
+        return {"/mnt/models": self.volume(mount)}
+
     def fetch(self):
         (init,) = self.spec["initContainers"]
-        words, environment = self.command(init)
+        words, environment = self.command(init, self.models(init))
         return subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120)
 
-    def start(self):
-        words, environment = self.command(self.main)
-        return subprocess.Popen(words, env=environment, stderr=subprocess.PIPE, text=True)
+    @contextlib.contextmanager
+    def serving(self, places, directory=None):
+        """Its server, ready; it ends well when it is told to."""
+        words, environment = self.command(self.main, places)
+        process = subprocess.Popen(words, env=environment, cwd=directory, stderr=subprocess.PIPE, text=True)
+        try:
+            deadline = time.monotonic() + 60
+            while self.probe("readinessProbe") != 200:
+                assert process.poll() is None, process.stderr.read()
+                assert time.monotonic() < deadline, "it was not ready in time"
+                time.sleep(0.05)
+            assert self.probe("livenessProbe") == self.probe("startupProbe") == 200
+            yield
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        assert process.returncode == 0
+        assert self.probe("livenessProbe") is None
+
+    def ask(self, path, body):
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data=body)
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read()
 
     def probe(self, name):
         probe = self.main[name]["httpGet"]
@@ -113,8 +154,8 @@ class Pod:
             return None
 
 
-def pod_of(uri, tmp_path):
-    deployment = live.read_object(yaml.safe_load(ISVC.replace("URI", uri)))
+def pod_of(text, tmp_path):
+    deployment = live.read_object(yaml.safe_load(text))
     (workload,) = workloads.render(
         deployment, fresh(deployment.components), Settings(), Capabilities(sleep_hooks=True)
     )
@@ -122,35 +163,31 @@ def pod_of(uri, tmp_path):
 
 
 def test_a_pod_fetches_its_model_serves_it_and_ends_when_it_is_told_to(web, tmp_path):
-    pod = pod_of(f"{web}/model.joblib", tmp_path)
+    pod = pod_of(ISVC.replace("URI", f"{web}/model.joblib"), tmp_path)
     fetched = pod.fetch()
     assert fetched.returncode == 0, fetched.stdout + fetched.stderr
     assert [file.name for file in (pod.root / "volumes" / "kserve-provision-location").rglob("*.joblib")] == [
         "model.joblib"
     ]
     shutil.rmtree(tmp_path / "web")  # What was fetched is all it has.
-    process = pod.start()
-    try:
-        deadline = time.monotonic() + 60
-        while pod.probe("readinessProbe") != 200:
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline, "it was not ready in time"
-            time.sleep(0.05)
-        assert pod.probe("livenessProbe") == pod.probe("startupProbe") == 200
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{pod.port}/v1/models/trees:predict", data=b'{"instances": [[1.0], [0.0]]}'
-        )
-        request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert answer.read() == b'{"predictions":[7,3]}'
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert pod.probe("livenessProbe") is None
+    with pod.serving(pod.models(pod.main)):
+        answer = pod.ask("/v1/models/trees:predict", b'{"instances": [[1.0], [0.0]]}')
+        assert answer == b'{"predictions":[7,3]}'
+
+
+def test_a_pod_of_an_image_serves_what_its_bundle_says(tmp_path):
+    (tmp_path / "Doubled.py").write_text(CLASS)
+    environment = {**os.environ, "TIFFIN_HOME": str(tmp_path / "home")}
+    build = [sys.executable, "-m", "tiffin", "build", "-t", "doubled:1", str(tmp_path)]
+    subprocess.run(build, check=True, capture_output=True, env=environment)
+    (bundle,) = (tmp_path / "home").rglob("bundle.json")
+    pod = pod_of(CLASSES, tmp_path)
+    with pod.serving({replica.BUNDLE: bundle.parent / "src"}, directory=bundle.parent / "src"):
+        answer = pod.ask("/api/v1.0/predictions", b'{"data": {"ndarray": [[2.0]]}}')
+        assert json.loads(answer)["data"]["ndarray"] == [[5.0]]
 
 
 def test_a_pod_whose_model_is_missing_says_so_last(web, tmp_path):
-    done = pod_of(f"{web}/other.joblib", tmp_path).fetch()
+    done = pod_of(ISVC.replace("URI", f"{web}/other.joblib"), tmp_path).fetch()
     assert done.returncode == 1
     assert "other.joblib" in done.stdout.strip().splitlines()[-1] + done.stdout.strip().splitlines()[-2]
