@@ -79,7 +79,7 @@ def _by_name(value: Any) -> Any:
         return value
     for key in ("name", "metric"):
         names = [item.get(key) for item in value if isinstance(item, dict)]
-        if value and len(set(names)) == len(value) and all(isinstance(name, str) for name in names):
+        if value and all(isinstance(name, str) for name in names) and len(set(names)) == len(value):
             return {str(item[key]): _by_name({k: v for k, v in item.items() if k != key}) for item in value}
     return [_by_name(item) for item in value] or {}
 

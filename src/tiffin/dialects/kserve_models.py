@@ -6,6 +6,7 @@ A saved model that Tiffin loads itself, or the container of a runtime that someb
 from __future__ import annotations
 
 import re
+from functools import partial
 
 import msgspec
 
@@ -72,7 +73,7 @@ def read(
         raise fields.error("name", "the 'name' field is not allowed in standard predictor")
     if is_loaded:
         found = _loaded(fields, format, version, artefacts, credentials, extension, context)
-        laid_over = kserve_pods.laid_over(fields, runtime)
+        laid_over = kserve_pods.laid_over(fields, runtime, partial(_filled, fields, format, runtime, context))
         found = msgspec.structs.replace(found, pod=kserve_pods.composed(laid_over, overlay, context, runtime))
         found = msgspec.structs.replace(found, grpc=found.grpc or is_grpc)
         if runtime.names_outputs_by_method and isinstance(found.source, ModelSource):
@@ -216,6 +217,15 @@ def _told(own: Container, told: Told) -> Container:
     )
 
 
+def _filled(fields: Fields, format: str, runtime: Runtime, context: Context, container: Container) -> Container:
+    """The container with what its templates name, as KServe knows it by then."""
+    annotations = runtime.annotations | {FORMAT: format} | context.annotations
+    labels = runtime.labels | context.labels
+    known = msgspec.structs.replace(context, annotations=annotations, labels=labels)
+    cannot = f"the container of the runtime {runtime.name} cannot be made: "
+    return kserve_containers.filled(container, known, lambda message: fields.error("", cannot + message))
+
+
 def _contained(
     fields: Fields,
     own: Container,
@@ -235,14 +245,7 @@ def _contained(
     if not version:
         suited = kserve_servers.suited(container, runtime, context)
         container = msgspec.structs.replace(container, image=suited)
-    annotations = runtime.annotations | {FORMAT: format} | context.annotations
-    labels = runtime.labels | context.labels
-    known = msgspec.structs.replace(context, annotations=annotations, labels=labels)
-    container = kserve_containers.filled(
-        container,
-        known,
-        lambda message: fields.error("", f"the container of the runtime {runtime.name} cannot be made: {message}"),
-    )
+    container = _filled(fields, format, runtime, context, container)
     if not container.image:
         raise fields.error("image", f"the runtime {runtime.name} names no image")
     source, environment = kserve_containers.source(container, context, artefacts, credentials)

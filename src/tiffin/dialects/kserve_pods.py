@@ -7,7 +7,7 @@ that Tiffin loads itself there is only what is laid over the container that a ta
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -108,15 +108,18 @@ def usual(own: Mapping[str, Any], fields: Fields) -> dict[str, Any]:
     return pods.with_usual_resources(own, lambda value: kubernetes.quantity(fields.reader, value, fields.path))
 
 
-def laid_over(model: Fields, runtime: Runtime) -> dict[str, Any]:
-    """What is laid over the container that loads a model: what the file says, above what its runtime does."""
+def laid_over(model: Fields, runtime: Runtime, fill: Callable[[Container], Container]) -> dict[str, Any]:
+    """What is laid over the container that loads a model: what the file says, above what its runtime does.
+
+    ``fill`` fills in the texts of the runtime's container.
+    """
     names = ("env", "resources", *kubernetes.CONTAINER_FIELDS)
     own = {name: pods.compact(model.value[name]) for name in names if name not in OF_PROGRAMS and model.has(name)}
     if runtime.container is None:
         return usual(own, model)
     kept = ("resources", "securityContext", "volumeDevices", "volumeMounts")
     under = {name: value for name, value in runtime.container.raw.items() if name in kept}
-    return pods.merged(under, own)
+    return pods.merged(fill(Container(raw=under)).raw, own)
 
 
 def _labels(overlay: Overlay, context: Context, runtime: Runtime | None) -> dict[str, str]:

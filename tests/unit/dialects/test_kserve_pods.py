@@ -120,6 +120,18 @@ def test_a_runtimes_container_is_merged_with_the_models_and_filled_in():
     }
 
 
+def test_what_a_model_takes_from_a_runtime_is_filled_in():
+    mount = {"name": "v", "mountPath": "/v", "subPath": "{{.Namespace}}/{{.Name}}"}
+    container = {"name": "kserve-container", "image": "kserve/sklearnserver:9", "volumeMounts": [mount]}
+    known = runtime(
+        supportedModelFormats=[{"name": "sklearn", "autoSelect": True}],
+        protocolVersions=["v1"],
+        containers=[container],
+    )
+    part = component(service({"model": model()}), resources=known)
+    assert own(part)["volumeMounts"] == [mount | {"subPath": "default/iris"}]
+
+
 def test_the_pods_of_a_runtime_lie_below_those_of_the_predictor():
     side = {"name": "side", "image": "side:1"}
     known = runtime(

@@ -194,6 +194,7 @@ def test_the_value_of_a_secret_is_not_written_where_it_is_known():
         {"spec": {"containers": ["odd", 1]}},
         {"spec": {"containers": [{"name": "main", "env": "odd", "ports": [1], "resources": {"limits": 1}}]}},
         {"spec": {"initContainers": [None]}, "disruption": {"minAvailable": {}}},
+        {"spec": {"volumes": [{"name": []}, {"name": {}}]}},
     ],
 )
 def test_odd_pods_are_written_or_refused_and_never_crash(pod, to):
