@@ -46,6 +46,17 @@ metadata: {name: doubled}
 spec:
   class: {bundle: "registry.example.com/team/doubled:1", parameters: {more: 1.0}}
 """
+SELDONS = """
+apiVersion: machinelearning.seldon.io/v1
+kind: SeldonDeployment
+metadata: {name: numbers}
+spec:
+  predictors:
+  - name: main
+    componentSpecs: [{spec: {containers: [{name: doubler, image: "registry.example.com/team/doubled:1"}]}}]
+    graph: {name: doubler, type: MODEL, parameters: [{name: more, value: "0.5", type: FLOAT}]}
+"""
+TENSORS = b'{"inputs": [{"name": "x", "shape": [1, 1], "datatype": "FP64", "data": [2.0]}]}'
 CLASS = """
 class Doubled:
     def __init__(self, more=0.0):
@@ -185,6 +196,22 @@ def test_a_pod_of_an_image_serves_what_its_bundle_says(tmp_path):
     with pod.serving({replica.BUNDLE: bundle.parent / "src"}, directory=bundle.parent / "src"):
         answer = pod.ask("/api/v1.0/predictions", b'{"data": {"ndarray": [[2.0]]}}')
         assert json.loads(answer)["data"]["ndarray"] == [[5.0]]
+
+
+def test_a_class_in_an_image_is_told_what_seldon_tells_it(tmp_path):
+    (tmp_path / "Doubled.py").write_text(CLASS)
+    pod = pod_of(SELDONS, tmp_path)
+    # What the entry point of an image starts; a container of Seldon's has no command of its own.
+    assert "command" not in pod.main
+    pod.main["command"] = ["python", "-m", "tiffin", "serve", "Doubled:Doubled", "--port", str(pod.port)]
+    pod.main["readinessProbe"] = pod.main["livenessProbe"] = {"httpGet": {"path": "/readyz", "port": 8080}}
+    pod.main["startupProbe"] = pod.main["livenessProbe"]
+    with pod.serving({}, directory=tmp_path):
+        answer = pod.ask("/api/v1.0/predictions", b'{"data": {"ndarray": [[2.0]]}}')
+        found = json.loads(answer)
+        assert found["data"]["ndarray"] == [[4.5]]
+        assert found["meta"]["requestPath"] == {"doubler": "registry.example.com/team/doubled:1"}
+        assert pod.ask("/v2/models/doubler/infer", TENSORS)
 
 
 def test_a_pod_whose_model_is_missing_says_so_last(web, tmp_path):
