@@ -124,7 +124,7 @@ async def _get(address: Address, path: str) -> bytes | None:
         host = f"[{address[0]}]" if ":" in address[0] else address[0]
         writer.write(f"GET {path} HTTP/1.0\r\nhost: {host}:{address[1]}\r\naccept: text/plain\r\n\r\n".encode())
         head = await reader.readuntil(b"\r\n\r\n")
-        if head.split(b" ", 2)[1] != b"200":
+        if re.match(rb"HTTP/1\.\d 200\b", head) is None:
             return None
         body = bytearray()
         length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
