@@ -13,6 +13,8 @@ from tiffin.errors import ServiceError
 
 GATEWAY = "TIFFIN_GATEWAY"
 """The variable with the address of the gateway, ``http://host:port``; the platform sets it for services."""
+DEPLOYMENTS = "TIFFIN_DEPLOYMENTS"
+"""Instead of it on a cluster: where a deployment is called, with ``{name}`` and ``{namespace}`` in it."""
 
 _DEPLOYMENT = re.compile(r"[a-z0-9][-._a-z0-9]{0,100}(/[a-z0-9][-._a-z0-9]{0,100})?")
 
@@ -70,7 +72,10 @@ class Elsewhere(Dependency):
         return self.remote
 
     def _gateways(self) -> str:
-        gateway = os.environ.get(GATEWAY, "")
+        gateway, template = os.environ.get(GATEWAY, ""), os.environ.get(DEPLOYMENTS, "")
+        if template and not gateway:
+            namespace, _, name = self._deployment.rpartition("/")
+            return template.replace("{name}", name).replace("{namespace}", namespace)
         if not gateway:
             raise ServiceError(
                 f"the deployment {self._deployment!r} is reached through a gateway, and there is none here",

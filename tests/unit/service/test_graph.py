@@ -112,6 +112,18 @@ def test_another_deployment_is_reached_through_the_gateway(monkeypatch):
     assert Uses().near.name == "http://127.0.0.1:8080/default/words"
 
 
+def test_on_a_cluster_another_deployment_is_reached_at_its_service(monkeypatch):
+    @tiffin.service
+    class Uses:
+        other = tiffin.depends(deployment="team/words")
+        near = tiffin.depends(deployment="words")
+
+    monkeypatch.delenv("TIFFIN_GATEWAY", raising=False)
+    monkeypatch.setenv("TIFFIN_DEPLOYMENTS", "http://{name}-predictor.{namespace}.svc.cluster.local")
+    assert Uses().other.name == "http://words-predictor.team.svc.cluster.local"
+    assert Uses().near.name == "http://words-predictor.default.svc.cluster.local"
+
+
 def test_a_task_elsewhere_is_called_and_not_submitted():
     @tiffin.service
     class Works:

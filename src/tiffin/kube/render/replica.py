@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -70,15 +71,15 @@ def container(
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": [{"name": SCRATCH, "mountPath": "/tmp"}],
     }
-    env = variables(component)
     if is_model:
         # An author's service may write beside itself; the server does not.
         found["securityContext"]["readOnlyRootFilesystem"] = True
-        env += [{"name": "HOME", "value": "/tmp"}, {"name": "TIFFIN_HOME", "value": "/tmp/tiffin"}]
+    elsewhere = f"http://{{name}}-predictor.{{namespace}}.svc.{settings.cluster_domain}"
+    # Or where ``depends(deployment=...)`` of a service finds others.
+    usual = {"HOME": "/tmp", "TIFFIN_HOME": "/tmp/tiffin"} if is_model else {"TIFFIN_DEPLOYMENTS": elsewhere}
     if deployment.dialect == "kserve":
-        env.append({"name": "INFERENCE_SERVICE_NAME", "value": deployment.name})
-    if env:
-        found["env"] = env
+        usual["INFERENCE_SERVICE_NAME"] = deployment.name
+    found["env"] = variables(component, usual)
     if wishes := resources(component.resources):
         found["resources"] = wishes
     return found
@@ -147,13 +148,15 @@ def ports(component: Component) -> list[dict[str, Any]]:
     return found
 
 
-def variables(component: Component) -> list[dict[str, Any]]:
-    """The environment that was written out; what comes from a secret stands in the pod's own words alone."""
-    return [
-        {"name": name, "value": escaped(value)}
-        for name, value in component.environment.items()
-        if name not in component.secret_variables
-    ]
+def variables(component: Component, usual: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The environment that was written out, above ``usual``.
+
+    What comes from a secret stands in the pod's own words alone.
+    """
+    written = {
+        name: value for name, value in component.environment.items() if name not in component.secret_variables
+    }
+    return [{"name": name, "value": escaped(value)} for name, value in {**usual, **written}.items()]
 
 
 def escaped(text: str) -> str:
