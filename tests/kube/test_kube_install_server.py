@@ -28,6 +28,13 @@ metadata: {name: iris}
 spec: {predictor: {%s model: {modelFormat: {name: sklearn}, storageUri: "s3://models/iris"}}}
 """
 
+GRAPH = """
+apiVersion: serving.kserve.io/v1alpha1
+kind: InferenceGraph
+metadata: {name: g}
+spec: {nodes: {root: {routerType: Sequence, steps: [{serviceName: iris}]}}}
+"""
+
 
 def put(cluster: Any, found: Any, *words: str) -> Any:
     listed = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(found)})
@@ -171,7 +178,12 @@ def operator(cluster: Any, tmp_path: Path, *words: str) -> Iterator[Path]:
         yield log
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
 
 
 def until(condition: Any, log: Path, seconds: float = 60.0) -> Any:
@@ -198,6 +210,11 @@ def test_the_operator_serves_with_the_rights_it_is_given(installed: Any, namespa
                 lambda: (installed.get("isvc", "iris", "-n", namespace).get("status") or {}).get("conditions"), log
             )
             until(lambda: installed.get("controllerrevision", "-n", namespace), log)
+            installed.kubectl("apply", "-n", namespace, "-f", "-", given=GRAPH)
+            status = until(lambda: installed.get("inferencegraph", "g", "-n", namespace).get("status"), log)
+            (condition,) = status["conditions"]
+            assert (condition["type"], condition["status"]) == ("Ready", "False")
+            assert "a graph of several services belongs to a later version" in condition["message"]
             installed.kubectl("delete", "isvc", "iris", "-n", namespace)
         assert registered
         assert installed.get("secret", CERTIFICATE, "-n", HOME)["type"] == "kubernetes.io/tls"

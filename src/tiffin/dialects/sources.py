@@ -127,9 +127,6 @@ def parse(
             bare, start = bases.taken(item, base)
             read = front(bare, base=start, domain=domain, resources=context, target=target)
             found.append(for_target(read, target))
-        elif (version, kind) in _REFUSED:
-            at = child(item.path, "kind")
-            raise SpecError(_REFUSED[version, kind], at=at, place=item.place(at))
         elif (version, kind) not in _beside():
             raise unknown(item, version, kind)
     if not found and not beside:
@@ -222,6 +219,9 @@ def kind_of(document: Document) -> tuple[str, str]:
 
 def unknown(document: Document, version: str, kind: str) -> SpecError:
     """The error for a document of a kind that nobody reads."""
+    if (version, kind) in _REFUSED:
+        at = child(document.path, "kind")
+        return SpecError(_REFUSED[version, kind], at=at, place=document.place(at))
     named = any(kind == known for _, known in FRONTS)
     at = child(document.path, "apiVersion" if named else "kind")
     message = f"{version} {kind} is not a kind this version of Tiffin reads"

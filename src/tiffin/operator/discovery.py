@@ -34,6 +34,9 @@ WRITTEN: tuple[GroupKind, ...] = (
 )
 """What people write, and the operator looks after."""
 
+UNSERVED: tuple[GroupKind, ...] = (("serving.kserve.io", "InferenceGraph"),)
+"""What people write and no version serves yet; their status says so."""
+
 REFERRED: tuple[GroupKind, ...] = (
     ("serving.kserve.io", "ServingRuntime"),
     ("serving.kserve.io", "ClusterServingRuntime"),
@@ -61,6 +64,7 @@ POD: GroupKind = ("", "Pod")
 
 FOREIGN: dict[GroupKind, tuple[str, str]] = {
     ("serving.kserve.io", "InferenceService"): ("kserve", "kserve-controller-manager"),
+    ("serving.kserve.io", "InferenceGraph"): ("kserve", "kserve-controller-manager"),
     ("machinelearning.seldon.io", "SeldonDeployment"): ("seldon-system", "seldon-controller-manager"),
 }
 """By kind: the Deployment (namespace, name) of the system that else looks after it."""
@@ -118,7 +122,7 @@ class Discovery:
         foreign = frozenset([kind for kind in FOREIGN if kind in kinds and await self._is_there(*FOREIGN[kind])])
         self._groups = groups
         found = capabilities.found(kinds.keys(), minor=self._minor)
-        wanted = {pair: kinds[pair] for pair in (*WRITTEN, *REFERRED, *RENDERED, POD) if pair in kinds}
+        wanted = {pair: kinds[pair] for pair in (*WRITTEN, *UNSERVED, *REFERRED, *RENDERED, POD) if pair in kinds}
         if (found, wanted, foreign) == (self.capabilities, self.kinds, self.foreign):
             return
         self.capabilities, self.kinds, self.foreign = found, wanted, foreign

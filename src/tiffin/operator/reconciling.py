@@ -25,7 +25,8 @@ from tiffin.kube.settings import Settings
 from tiffin.operator import refusing, standing
 from tiffin.operator.applying import Applier, difference, is_owned
 from tiffin.operator.cache import Cache
-from tiffin.operator.discovery import FOREIGN, WRITTEN, Discovery, GroupKind
+from tiffin.operator.discovery import FOREIGN, UNSERVED, WRITTEN, Discovery, GroupKind
+from tiffin.operator.explaining import Explainer
 from tiffin.operator.noting import Note, Notebook
 from tiffin.operator.observing import Observed
 from tiffin.operator.ports import Ports
@@ -89,6 +90,7 @@ class Reconciler:
         self._applier = Applier(api, cache)
         self._references = References(api, cache, lambda: discovery.kinds)
         self._notebook = Notebook()
+        self._explainer = Explainer(api)
         self._remembered: dict[Key, Mapping[str, Kept]] = {}
         self._passed_over: set[Key] = set()
         self.ports = Ports()
@@ -152,6 +154,8 @@ class Reconciler:
     ) -> float | None:
         capabilities = self._discovery.capabilities
         observed = self._observed(key, document)
+        events = await self._explainer.events(document["metadata"]["uid"], observed.pods)
+        observed = msgspec.structs.replace(observed, events=events)
         outcome = standing.stand(deployment, observed, settings, capabilities, time.time())
         # Rendered before anything is written: what cannot be rendered changes nothing.
         rendered = render.render(deployment, outcome.placement, settings, capabilities)
@@ -261,7 +265,7 @@ def keys_of(cache: Cache, discovery: Discovery) -> list[Key]:
     """All objects that somebody wrote."""
     return [
         Key(pair, manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-        for pair in WRITTEN
+        for pair in (*WRITTEN, *UNSERVED)
         if (kind := discovery.kinds.get(pair)) is not None
         for manifest in cache.all(kind)
     ]
@@ -270,7 +274,7 @@ def keys_of(cache: Cache, discovery: Discovery) -> list[Key]:
 def keys_for(manifest: Manifest, kind: Kind) -> list[Key]:
     """The objects that a change of this one may matter to."""
     metadata = manifest["metadata"]
-    if (kind.group, kind.kind) in WRITTEN:
+    if (kind.group, kind.kind) in (*WRITTEN, *UNSERVED):
         return [Key((kind.group, kind.kind), metadata["namespace"], metadata["name"])]
     for reference in metadata.get("ownerReferences") or ():
         pair = (reference["apiVersion"].rpartition("/")[0], reference["kind"])
