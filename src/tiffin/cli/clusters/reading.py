@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tiffin.dialects import live
 from tiffin.errors import SpecError
-from tiffin.kube import capabilities
+from tiffin.kube import capabilities, render
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.client import Api, Kind, Listing, NotFound, Refused
 from tiffin.kube.manifests import Manifest
@@ -90,6 +90,7 @@ async def _object(document: Manifest, found: World, references: References) -> O
         observed = seen(found.cache, document)
         outcome = standing.stand(deployment, observed, settings, found.capabilities, time.time())
         status = outcome.status
+        render.render(deployment, outcome.placement, settings, found.capabilities)  # raises what the operator says
     except SpecError as error:
         deployment, status = _unread(document, error)
     return Object(
