@@ -4,6 +4,7 @@
 """
 
 import os
+import re
 from pathlib import Path
 
 import msgspec
@@ -13,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiffin.dialects import live
+from tiffin.errors import SpecError
 from tiffin.kube.capabilities import Capabilities
-from tiffin.kube.placement import Placement, Share, Slot
+from tiffin.kube.placement import Placement, Share, Slot, fresh
 from tiffin.kube.render import hosts, ingress, knative, monitors, render, routes, scalers, unsupported
 from tiffin.kube.settings import Gateway, Settings
+from tiffin.spec import Artefact, Component, Deployment, Jwt, Match, ModelSource, Rule, Scaling, Traffic, Variant
 
 HERE = Path(__file__).parent
 GATEWAY = Capabilities(http_route=True, grpc_route=True)
@@ -67,6 +70,23 @@ def raw(**annotations):
     return {f"serving.kserve.io/{key}": value for key, value in annotations.items()}
 
 
+RULED = {
+    "apiVersion": "tiffin.dev/v1",
+    "kind": "Deployment",
+    "metadata": {"name": "iris", "namespace": "ml", "uid": "u"},
+    "spec": {
+        "model": {"uri": "s3://b/m", "format": "sklearn"},
+        "timeout": "120000s",
+        "variants": {"small": {"weight": 0, "model": {"uri": "s3://b/s", "format": "sklearn"}}},
+        "traffic": {
+            "rules": [
+                {"header": {"x-plan": "free", "x-user": {"prefix": "a.b"}}, "to": "small"},
+                {"header": {"x-debug": True}, "to": "small"},
+            ]
+        },
+    },
+}
+
 CASES = {
     "kserve": (isvc(), Settings(), GATEWAY, {}),
     "kserve-ingress": (isvc(), INGRESS, Capabilities(), {}),
@@ -112,6 +132,7 @@ CASES = {
         Settings(), EVERYTHING, {},
     ),
     "kserve-monitored": (isvc(), Settings(gateway=Gateway(name="g", section="https")), EVERYTHING, {}),
+    "tiffin-rules": (RULED, Settings(), GATEWAY, {("main", "stable"): 100.0, ("small", "stable"): 0.0}),
     "seldon-arms": (
         sdep(arm("a", traffic=75), arm("b", traffic=25), arm("c", shadow=True)),
         Settings(), GATEWAY, {("a", "stable"): 75, ("b", "stable"): 25, ("c", "stable"): "mirror"},
@@ -225,6 +246,137 @@ def test_what_a_cluster_does_not_have_is_said_by_name():
     assert "split by the Gateway API only" in str(unsupported(canary, INGRESS, Capabilities())[0])
     knative = live.read_object(isvc({"canaryTrafficPercent": 10}, annotations=raw(deploymentMode="Knative")))
     assert "is not done in mode Knative" in str(unsupported(knative, Settings(), EVERYTHING)[0])
+
+
+names_of_headers = st.sampled_from(["x-a", "X-A", "x-b", "x-c", "x_d", "seldon"])
+matches = st.builds(
+    Match,
+    header=names_of_headers,
+    value=st.text(max_size=5),
+    how=st.sampled_from(["exact", "prefix", "present"]),
+)
+rules = st.builds(
+    Rule,
+    matches=st.lists(matches, min_size=1, max_size=20).map(tuple),
+    variant=st.sampled_from(["main", "b", "stable", "canary"]),
+)
+
+
+def component(name="predictor", **fields):
+    return Component(name=name, source=ModelSource(artefact=Artefact("s3://b/m"), format="sklearn"), **fields)
+
+
+@given(
+    st.lists(rules, max_size=20),
+    st.booleans(),
+    st.one_of(st.none(), st.floats(0.0001, 1_000_000)),
+    st.sampled_from(["kserve", "seldon", "tiffin"]),
+    st.booleans(),
+)
+def test_routes_stay_within_the_bounds_of_the_gateway_api(rules, grpc, seconds, dialect, has_candidate):
+    part = component(grpc=grpc, timeout_seconds=seconds)
+    deployment = Deployment(
+        name="iris",
+        namespace="ml",
+        components=(part,),
+        variants=(Variant(name="b", components=(part,), weight=0.0),),
+        traffic=Traffic(rules=tuple(rules)),
+        dialect=dialect,
+    )
+    slots = [Slot(variant=name, component=part) for name in ("main", "b")]
+    if has_candidate:
+        slots.append(Slot(variant="main", component=part, role="candidate"))
+    placement = Placement(slots=tuple(slots), shares=(Share(variant="main", weight=100.0),))
+    rendered = render(deployment, placement, Settings(), GATEWAY)
+    backends = {(one["metadata"]["name"], port["port"]) for one in rendered if one["kind"] == "Service"
+                for port in one["spec"]["ports"]}  # fmt: skip
+    said = " ".join(map(str, unsupported(deployment, Settings(), GATEWAY)))
+    taken = set()
+    for one in (one for one in rendered if one["kind"] == "HTTPRoute"):
+        assert 1 <= len(one["spec"]["rules"]) <= 16
+        for hostname in one["spec"].get("hostnames", ()):
+            assert re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)+", hostname)
+        for rule in one["spec"]["rules"]:
+            assert re.fullmatch(r"([0-9]{1,5}(h|m|s|ms)){1,4}", rule["timeouts"]["request"])
+            assert {(to["name"], to["port"]) for to in rule["backendRefs"]} <= backends
+            assert sum(to["weight"] for to in rule["backendRefs"]) in (100, 10_000)
+            for match in rule["matches"]:
+                headers = match.get("headers", [])
+                called = [header["name"].lower() for header in headers]
+                assert len(called) == len(set(called)) <= 16
+                assert all(1 <= len(header["value"]) <= 4096 for header in headers)
+                taken.update(called)
+    for index, rule in enumerate(rules):
+        # Each is there, or somebody is told that it is not.
+        wanted = {match.header.lower() for match in rule.matches}
+        assert wanted <= taken or f"traffic.rules[{index}]: is left out" in said
+
+
+def test_rules_lead_to_variants_that_have_none_of_the_calls_for_grpc_too():
+    part = component(grpc=True)
+    rule = Rule(matches=(Match(header="x-plan", value="free"),), variant="b")
+    deployment = Deployment(
+        name="iris",
+        components=(part,),
+        variants=(Variant(name="b", components=(part,)),),
+        traffic=Traffic(rules=(rule,)),
+    )
+    slots = tuple(Slot(variant=name, component=part) for name in ("main", "b"))
+    placement = Placement(slots=slots, shares=(Share(variant="main", weight=100.0),))
+    first = routes.render(deployment, placement, Settings(), GATEWAY)[0]["spec"]["rules"]
+    found = [
+        ({header["name"] for header in rule["matches"][0].get("headers", ())}, rule["backendRefs"][0]["name"])
+        for rule in first
+    ]
+    assert found == [
+        ({"content-type", "x-plan"}, "iris-b-predictor"),
+        ({"x-plan"}, "iris-b-predictor"),
+        ({"content-type"}, "iris-predictor"),
+        (set(), "iris-predictor"),
+    ]
+
+
+def test_rules_that_gateways_take_in_another_order_are_named():
+    def warned(*rules):
+        deployment = Deployment(name="iris", components=(component(),), traffic=Traffic(rules=rules))
+        return [one.path for one in unsupported(deployment, Settings(), GATEWAY)]
+
+    one = Rule(matches=(Match(header="a", value="1"),), variant="stable")
+    two = Rule(matches=(Match(header="a", value="1"), Match(header="b", value="2")), variant="canary")
+    other = Rule(matches=(Match(header="a", value="2"), Match(header="b", value="2")), variant="canary")
+    assert warned(one, two) == ["traffic.rules[1]"]
+    assert warned(two, one) == []
+    assert warned(one, other) == []
+    assert warned(Rule(matches=(Match(claim="plan", value="1"),), variant="canary")) == ["traffic.rules[0]"]
+
+
+@pytest.mark.parametrize("match", [Match(header="a b"), Match(header="a", how="regex", value="(?=x)")])
+def test_headers_that_no_gateway_takes_are_refused(match):
+    rule = Rule(matches=(match,), variant="stable")
+    deployment = Deployment(name="iris", components=(component(),), traffic=Traffic(rules=(rule,)))
+    with pytest.raises(SpecError):
+        routes.render(deployment, fresh(deployment.components), Settings(), GATEWAY)
+
+
+def test_whoever_wants_tokens_is_not_open_to_callers_without():
+    deployment = Deployment(
+        name="iris", components=(component(),), traffic=Traffic(jwt=Jwt(issuer="i", jwks="{}", required=True))
+    )
+    for settings, capabilities in ((Settings(), GATEWAY), (INGRESS, Capabilities())):
+        rendered = render(deployment, fresh(deployment.components), settings, capabilities)
+        assert not [one for one in rendered if one["kind"] in ("HTTPRoute", "Ingress")]
+        assert "no way in from outside" in str(unsupported(deployment, settings, capabilities)[0])
+        found = hosts.addresses(deployment, settings, capabilities)
+        assert found.url == found.inside
+
+
+def test_a_call_that_waits_for_a_replica_may_take_longer():
+    part = component(scaling=Scaling(min_replicas=0))
+    deployment = Deployment(name="iris", components=(part,))
+    slot = Slot(variant="main", component=part, activator_port=20000)
+    placement = Placement(slots=(slot,), shares=(Share(variant="main", weight=100.0),))
+    found = routes.render(deployment, placement, Settings(), GATEWAY)
+    assert found[0]["spec"]["rules"][0]["timeouts"] == {"request": "180s"}
 
 
 def test_addresses_are_those_of_the_system_a_file_was_written_for():

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.placement import Placement
-from tiffin.kube.render import guards, ingress, knative, monitors, routes, scalers, services, workloads
+from tiffin.kube.render import gaps, guards, ingress, knative, monitors, routes, scalers, services, workloads
 from tiffin.kube.settings import Settings
 from tiffin.spec import Deployment, SpecWarning
 
@@ -49,5 +49,5 @@ def unsupported(deployment: Deployment, settings: Settings, capabilities: Capabi
     return (
         *scalers.unsupported(deployment, capabilities),
         *knative.unsupported(deployment, capabilities),
-        *routes.unsupported(deployment, settings, capabilities),
+        *gaps.unsupported(deployment, settings, capabilities),
     )

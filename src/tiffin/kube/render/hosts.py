@@ -30,6 +30,12 @@ def is_internal(deployment: Deployment) -> bool:
     return any(deployment.labels.get(label) == "cluster-local" for label in VISIBILITY)
 
 
+def is_closed(deployment: Deployment) -> bool:
+    """Whether nobody outside may call it: nobody is to, or callers need a token that no route can check."""
+    jwt = deployment.traffic.jwt
+    return is_internal(deployment) or (jwt is not None and jwt.required)
+
+
 def has_gateway(settings: Settings, capabilities: Capabilities) -> bool:
     """Whether routes of the Gateway API lead to deployments."""
     return settings.gateway is not None and capabilities.http_route
@@ -37,7 +43,7 @@ def has_gateway(settings: Settings, capabilities: Capabilities) -> bool:
 
 def is_open(deployment: Deployment, settings: Settings, capabilities: Capabilities) -> bool:
     """Whether there is a way in from outside."""
-    return not is_internal(deployment) and (has_gateway(settings, capabilities) or bool(settings.ingress_class))
+    return not is_closed(deployment) and (has_gateway(settings, capabilities) or bool(settings.ingress_class))
 
 
 def host(deployment: Deployment, settings: Settings, component: str = "", *, tag: str = "") -> str:

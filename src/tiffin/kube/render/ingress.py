@@ -20,7 +20,7 @@ def render(
 ) -> tuple[Manifest, ...]:
     """One Ingress; ``routes.unsupported`` warns of what it cannot do."""
     is_wanted = bool(settings.ingress_class) and not hosts.has_gateway(settings, capabilities)
-    if not is_wanted or hosts.is_internal(deployment):
+    if not is_wanted or hosts.is_closed(deployment):
         return ()
     slots = {
         slot.component.name: slot
@@ -44,7 +44,7 @@ def _rule(deployment: Deployment, slot: Slot, host: str, slots: dict[str, Slot])
     paths = [_path(deployment, slot, "/", "Prefix")]
     if "explainer" in slots:
         # An Ingress has no patterns; the model of an InferenceService is called like it.
-        path = f"/v1/models/{deployment.name}:explain"
+        path = f"/v1/models/{deployment.components[0].model_name or deployment.name}:explain"
         paths.insert(0, _path(deployment, slots["explainer"], path, "Exact"))
     return {"host": host, "http": {"paths": paths}}
 

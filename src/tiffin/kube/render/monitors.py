@@ -8,6 +8,7 @@ from tiffin.kube.manifests import Manifest
 from tiffin.kube.placement import Placement
 from tiffin.kube.render import pods
 from tiffin.kube.render.objects import owned
+from tiffin.kube.render.workloads import is_knative
 from tiffin.kube.settings import Settings
 from tiffin.spec import ContainerSource, Deployment
 
@@ -18,7 +19,12 @@ def render(
     deployment: Deployment, placement: Placement, settings: Settings, capabilities: Capabilities
 ) -> tuple[Manifest, ...]:
     """A PodMonitor of the replicas that Tiffin runs itself, or a ServiceMonitor where there are only those."""
-    own = [slot for slot in placement.slots if not isinstance(slot.component.source, ContainerSource)]
+    # Pods of Knative's have no port of that name.
+    own = [
+        slot
+        for slot in placement.slots
+        if not isinstance(slot.component.source, ContainerSource) and not is_knative(slot, capabilities)
+    ]
     kind = "PodMonitor" if capabilities.pod_monitor else "ServiceMonitor" if capabilities.service_monitor else ""
     if not own or not kind:
         return ()

@@ -6,19 +6,18 @@ callers of both protocols use one name. Services say ``appProtocol: kubernetes.i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
-from tiffin.kube.placement import Placement, Share, Slot
-from tiffin.kube.render import hosts, services
+from tiffin.kube.placement import Placement, Role, Share, Slot
+from tiffin.kube.render import hosts, matching, services, weights
 from tiffin.kube.render.objects import owned
 from tiffin.kube.render.workloads import is_knative
 from tiffin.kube.settings import Settings
-from tiffin.spec import Deployment, Match, Route, SpecWarning
+from tiffin.spec import Deployment, Route
 
 API_VERSION = "gateway.networking.k8s.io/v1"
 KIND = "HTTPRoute"
@@ -28,7 +27,7 @@ MOST_RULES = 16
 MOST_MATCHES = 8
 """The Gateway API's bounds of one object and of one rule."""
 EXPLAIN = r"^/v1/models/[\w-]+:explain$"
-GRPC_SERVICE = "/inference.GRPCInferenceService"
+SELDON_GRPC = ("/seldon.protos.Seldon", matching.GRPC_SERVICE)
 
 Rule = dict[str, Any]
 
@@ -37,7 +36,7 @@ def render(
     deployment: Deployment, placement: Placement, settings: Settings, capabilities: Capabilities
 ) -> tuple[Manifest, ...]:
     """The routes from outside; none for a deployment of the cluster's own, and none that nobody serves."""
-    if not hosts.has_gateway(settings, capabilities) or hosts.is_internal(deployment):
+    if not hosts.has_gateway(settings, capabilities) or hosts.is_closed(deployment):
         return ()
     found = [*_of_deployment(deployment, placement, settings, capabilities)]
     found += _of_components(deployment, placement, settings, capabilities)
@@ -52,14 +51,18 @@ def _of_deployment(
     backends = _Backends(deployment, placement, capabilities)
     rules: list[Rule] = []
     if any(part.name == "explainer" for part in deployment.components):
-        match = {"path": {"type": "RegularExpression", "value": EXPLAIN}}
-        rules += backends.rule("explainer", [match])
+        # Which of a pattern and a prefix wins is each gateway's own affair; an exact path wins everywhere.
+        named = f"/v1/models/{deployment.components[0].model_name or deployment.name}:explain"
+        pattern = {"path": {"type": "RegularExpression", "value": EXPLAIN}}
+        rules += backends.rule("explainer", [matching.exact(named), pattern])
+    entry = deployment.entry
     for rule in deployment.traffic.rules:
-        matches = [_header(match) for match in rule.matches if match.header]
-        if len(matches) == len(rule.matches) and matches:
-            rules += backends.rule(deployment.entry, [{"headers": matches}], only=rule.variant)
-    rules += backends.grpc(deployment.entry)
-    rules += backends.rule(deployment.entry, [_prefix("/")])
+        if headers := matching.headers(rule):
+            # The path of gRPC is longer, so its calls would pass the rule by.
+            rules += backends.rule(entry, [matching.grpc(headers)], only=rule.variant, grpc=True)
+            rules += backends.rule(entry, [{"headers": headers}], only=rule.variant)
+    rules += backends.grpc(entry)
+    rules += backends.rule(entry, [matching.prefix("/")])
     yield from _objects(
         deployment, placement, settings, deployment.name, [hosts.host(deployment, settings)], rules
     )
@@ -73,7 +76,7 @@ def _of_components(
         return
     backends = _Backends(deployment, placement, capabilities)
     for part in deployment.components:
-        rules = [*backends.grpc(part.name), *backends.rule(part.name, [_prefix("/")])]
+        rules = [*backends.grpc(part.name), *backends.rule(part.name, [matching.prefix("/")])]
         name = f"{deployment.name}-{part.name}"
         yield from _objects(
             deployment, placement, settings, name, [hosts.host(deployment, settings, part.name)], rules
@@ -84,19 +87,16 @@ def _of_tags(
     deployment: Deployment, placement: Placement, settings: Settings, capabilities: Capabilities
 ) -> Iterable[Manifest]:
     """``canary-`` and ``prev-`` before the host name, while two versions stand side by side."""
-    roles = {share.role for share in placement.shares if share.variant == deployment.variant}
-    if not deployment.traffic.tags or "candidate" not in roles:
+    roles = {slot.role for slot in placement.slots if slot.variant == deployment.variant}
+    if not deployment.traffic.tags or len(roles) < 2:
         return
-    for tag, role in (("canary", "candidate"), ("prev", "stable")):
-        shares = tuple(
-            Share(variant=share.variant, role=share.role, weight=100.0)
-            for share in placement.shares
-            if share.variant == deployment.variant and share.role == role
-        )
-        backends = _Backends(deployment, placement, capabilities, shares)
-        rules = [*backends.grpc(deployment.entry), *backends.rule(deployment.entry, [_prefix("/")])]
-        names_of = [hosts.host(deployment, settings, tag=tag)]
-        yield from _objects(deployment, placement, settings, f"{tag}-{deployment.name}", names_of, rules)
+    tags: dict[str, Role] = {"latest": "candidate", "canary": "candidate", "prev": "stable"}
+    for tag, role in tags.items():
+        share = Share(variant=deployment.variant, role=role, weight=100.0)
+        backends = _Backends(deployment, placement, capabilities, (share,))
+        rules = [*backends.grpc(deployment.entry), *backends.rule(deployment.entry, [matching.prefix("/")])]
+        called = [hosts.host(deployment, settings, tag=tag)]
+        yield from _objects(deployment, placement, settings, f"{deployment.name}-tag-{tag}", called, rules)
 
 
 def _of_paths(
@@ -106,15 +106,25 @@ def _of_paths(
     if deployment.dialect == "kserve":
         return
     rules: list[Rule] = []
+    backends = _Backends(deployment, placement, capabilities)
+    if deployment.dialect == "seldon":
+        # Its callers of gRPC say in two headers whom they mean.
+        said = {"seldon": deployment.name, "namespace": deployment.namespace}
+        meant = [{"type": "Exact", "name": name, "value": value} for name, value in said.items()]
+        matches = [matching.grpc(meant, service) for service in SELDON_GRPC]
+        rules += backends.rule(deployment.entry, matches, grpc=True)
     for route in deployment.routes:
         if route.hosts or route.shared or not _names_it(route, deployment):
             continue
-        backends = _Backends(deployment, placement, capabilities)
-        match = {"path": {"type": "Exact", "value": route.path}} if route.exact else _prefix(route.path)
-        made = backends.rule(route.component or deployment.entry, [match], only=route.variant)
-        for rule in made:
-            if route.rewrite is not None:
-                rule["filters"] = [_rewrite(route), *rule.get("filters", ())]
+        match = (matching.exact if route.exact else matching.prefix)(route.path)
+        component = route.component or deployment.entry
+        made: list[Rule] = []
+        for rule in () if route.variant else deployment.traffic.rules:
+            if headers := matching.headers(rule):
+                made += backends.rule(component, [{**match, "headers": headers}], only=rule.variant)
+        made += backends.rule(component, [match], only=route.variant, copies=not route.variant)
+        for one in made if route.rewrite is not None else ():
+            one["filters"] = [_rewrite(route), *one.get("filters", ())]
         rules += made
     yield from _objects(deployment, placement, settings, f"{deployment.name}-paths", [], rules)
 
@@ -153,49 +163,62 @@ class _Backends:
         return None
 
     def rule(
-        self, component: str, matches: list[dict[str, Any]], *, only: str = "", grpc: bool = False
+        self,
+        component: str,
+        matches: list[dict[str, Any]],
+        *,
+        only: str = "",
+        grpc: bool = False,
+        copies: bool = True,
     ) -> list[Rule]:
         """One rule, or none where nobody can answer; ``only`` is a variant, ``stable`` or ``canary``."""
-        weights: dict[tuple[str, int], float] = {}
+        found: dict[tuple[str, int], float] = {}
+        held = False
         for share in self._chosen(only):
             slot = self.slot(share, component)
-            if slot is None or share.mirror_percent is not None:
-                continue
-            backend = self._backend(slot, grpc=grpc)
-            if backend is not None and (share.weight > 0 or only):
-                weights[backend] = weights.get(backend, 0.0) + (share.weight if not only else 1.0)
-        if not weights:
+            backend = self._backend(slot, grpc=grpc) if slot is not None and share.weight > 0 else None
+            if slot is not None and backend is not None:
+                found[backend] = found.get(backend, 0.0) + share.weight
+                held = held or slot.activator_port is not None
+        if not found:
             return []
         rule: Rule = {
             "matches": matches[:MOST_MATCHES],
             "backendRefs": [
                 {"name": name, "port": port, "weight": weight}
-                for (name, port), weight in zip(weights, _whole(list(weights.values())), strict=True)
+                for (name, port), weight in zip(found, weights.whole(list(found.values())), strict=True)
             ],
         }
-        filters = [*self._headers(), *self._mirrors(component, grpc=grpc)]
+        filters = [*self._headers(), *(self._mirrors(component, grpc=grpc) if copies else ())]
         if filters:
             rule["filters"] = filters
-        rule["timeouts"] = {"request": self._timeout(component)}
+        rule["timeouts"] = {"request": self._timeout(component, held=held)}
         return [rule]
 
     def grpc(self, component: str) -> list[Rule]:
         """The rule for calls of gRPC, where a component has a port that speaks it."""
-        match = {
-            "path": {"type": "PathPrefix", "value": GRPC_SERVICE},
-            "headers": [{"type": "RegularExpression", "name": "content-type", "value": "^application/grpc.*"}],
-        }
-        return self.rule(component, [match], grpc=True)
+        return self.rule(component, [matching.grpc()], grpc=True)
 
     def _chosen(self, only: str) -> list[Share]:
+        """The shares that are meant, in their proportions; of whoever has none of the calls, its slot."""
         if not only:
-            return list(self._shares)
-        role = {"stable": "stable", "canary": "candidate"}.get(only)
-        main = [share for share in self._shares if share.variant == self._deployment.variant]
-        if role is not None:
-            # While there is no canary, its rule leads to what serves.
-            return [share for share in main if share.role == role] or main
-        return [share for share in self._shares if share.variant == only]
+            return [share for share in self._shares if share.mirror_percent is None]
+        variants = {slot.variant for slot in self._slots.values()}
+        if only in variants or only not in ("stable", "canary"):
+            roles: tuple[Role, ...] = ("stable", "candidate")
+            variant = only
+        else:
+            roles = ("stable",) if only == "stable" else ("candidate",)
+            variant = self._deployment.variant
+            if not any(slot.variant == variant and slot.role in roles for slot in self._slots.values()):
+                # While there is no canary, its rule leads to what serves.
+                roles = ("stable", "candidate")
+        own = [share for share in self._shares if share.variant == variant and share.role in roles]
+        found = [share for share in own if share.mirror_percent is None and share.weight > 0]
+        if found:
+            return found
+        there = [role for role in roles if any(key[:2] == (variant, role) for key in self._slots)]
+        return [Share(variant=variant, role=role, weight=100.0) for role in there[:1]]
 
     def _backend(self, slot: Slot, *, grpc: bool) -> tuple[str, int] | None:
         ports = services.ports(self._deployment, slot)
@@ -213,40 +236,27 @@ class _Backends:
 
     def _mirrors(self, component: str, *, grpc: bool) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for share in self._shares:
-            slot = self.slot(share, component) if share.mirror_percent else None
+        for share in self._shares if component == self._deployment.entry else ():
+            # Only a version's own part gets copies: what it shares with the main one is called already.
+            slot = self._slots.get((share.variant, share.role, component)) if share.mirror_percent else None
             backend = self._backend(slot, grpc=grpc) if slot is not None else None
             if backend is None or not share.mirror_percent:
                 continue
             mirror: dict[str, Any] = {"backendRef": {"name": backend[0], "port": backend[1]}}
             if share.mirror_percent < 100:
-                mirror |= _fraction(share.mirror_percent)
+                mirror |= weights.fraction(share.mirror_percent)
             found.append({"type": "RequestMirror", "requestMirror": mirror})
         return found
 
-    def _timeout(self, component: str) -> str:
-        parts = {part.name: part.timeout_seconds for part in self._deployment.components}
-        whole, rest = divmod(round((parts.get(component) or USUAL_SECONDS) * 1000), 1000)
+    def _timeout(self, component: str, *, held: bool) -> str:
+        limits = {part.name: part.timeout_seconds for part in self._deployment.components}
+        # A call that has to wait for a replica may take as much longer as the activator holds it.
+        seconds = (limits.get(component) or USUAL_SECONDS) + (services.START_SECONDS if held else 0.0)
+        whole, rest = divmod(max(1, round(seconds * 1000)), 1000)
         # Of at most five digits each.
-        return (f"{min(whole, 99_999)}s" if whole else "") + (f"{rest}ms" if rest else "")
-
-
-def _fraction(percent: float) -> dict[str, Any]:
-    if float(percent).is_integer():
-        return {"percent": int(percent)}
-    return {"fraction": {"numerator": max(1, round(percent * 100)), "denominator": 10_000}}
-
-
-def _whole(weights: Sequence[float]) -> list[int]:
-    """The same proportions in whole numbers: as they are where they are whole, else hundredths of a percent."""
-    if all(float(weight).is_integer() for weight in weights):
-        return [int(weight) for weight in weights]
-    total = sum(weights)
-    return [max(1, round(weight / total * 10_000)) for weight in weights]
-
-
-def _prefix(path: str) -> dict[str, Any]:
-    return {"path": {"type": "PathPrefix", "value": path}}
+        hours, whole = divmod(whole, 3600) if whole > 99_999 else (0, whole)
+        parts = ((min(hours, 99_999), "h"), (whole, "s"), (rest, "ms"))
+        return "".join(f"{number}{unit}" for number, unit in parts if number)
 
 
 def _rewrite(route: Route) -> dict[str, Any]:
@@ -255,13 +265,6 @@ def _rewrite(route: Route) -> dict[str, Any]:
     else:
         path = {"type": "ReplacePrefixMatch", "replacePrefixMatch": route.rewrite}
     return {"type": "URLRewrite", "urlRewrite": {"path": path}}
-
-
-def _header(match: Match) -> dict[str, str]:
-    if match.how == "exact":
-        return {"type": "Exact", "name": match.header, "value": match.value}
-    pattern = {"prefix": f"^{re.escape(match.value)}.*", "present": ".*"}.get(match.how, match.value)
-    return {"type": "RegularExpression", "name": match.header, "value": pattern}
 
 
 def _objects(
@@ -282,30 +285,5 @@ def _objects(
         spec: dict[str, Any] = {"parentRefs": [parent], "rules": rules[index : index + MOST_RULES]}
         if hostnames:
             spec["hostnames"] = hostnames
-        part = f"-{index // MOST_RULES + 1}" if index else ""
+        part = f"-rules-{index // MOST_RULES + 1}" if index else ""
         yield owned(deployment, placement, API_VERSION, KIND, names.fitting(name + part), spec=spec)
-
-
-def unsupported(deployment: Deployment, settings: Settings, capabilities: Capabilities) -> tuple[SpecWarning, ...]:
-    """What the file asks of the way in, and this cluster's cannot do."""
-    if hosts.is_internal(deployment):
-        return ()
-    traffic = deployment.traffic
-    found: list[tuple[str, str]] = []
-    if traffic.jwt is not None:
-        found.append(("traffic.jwt", "tokens are not checked: the Gateway API has no word for it"))
-    if traffic.max_body_bytes is not None:
-        found.append(
-            ("traffic.maxBodyBytes", "the Gateway API has no word for it; replicas have a bound of theirs")
-        )
-    if traffic.sticky is not None:
-        found.append(
-            ("traffic.sticky", "callers do not keep their variant: sessions are not in the Gateway API yet")
-        )
-    if any(match.claim for rule in traffic.rules for match in rule.matches):
-        found.append(("traffic.rules", "those that look at a claim of a token are left out"))
-    if not hosts.has_gateway(settings, capabilities) and (
-        deployment.variants or deployment.canary_percent is not None or deployment.rollout or traffic.rules
-    ):
-        found.append(("traffic", "calls are split by the Gateway API only, which is not used here"))
-    return tuple(SpecWarning(path, message, "kubernetes") for path, message in found)
