@@ -23,6 +23,7 @@ from tiffin.kube.placement import Placement
 from tiffin.kube.render import scalers
 from tiffin.kube.settings import Settings
 from tiffin.operator import histories, noting, placing, statuses
+from tiffin.operator.explaining import AGAIN_SECONDS, PATIENCE_SECONDS, unexplained
 from tiffin.operator.noting import Note
 from tiffin.operator.observing import Observed
 from tiffin.operator.placing import Contest
@@ -74,6 +75,14 @@ def stand(
         notes=noting.notes(deployment, observed, history, found, status),
         keep=placing.outgoing(found),
         contests=placing.contests(deployment, found),
-        requeue_after=found.again,
+        requeue_after=_again(observed, found.again, now),
         remembered=found.history.kept,
     )
+
+
+def _again(observed: Observed, again: float | None, now: float) -> float | None:
+    """When to look again: also for pods that do not say why they are not ready, for then their events do."""
+    later = [] if again is None else [again]
+    if unexplained(observed.pods, now + PATIENCE_SECONDS):
+        later.append(AGAIN_SECONDS)
+    return min(later, default=None)

@@ -63,7 +63,7 @@ def of_operator() -> list[Rule]:
         rule("metrics.k8s.io", ("pods",), ("get", "list")),
         rule("", ("pods",), SEEN),
         rule("", ("pods/log",), ("get",)),
-        rule("", ("events",), ("create", "patch")),
+        rule("", ("events",), ("create", "list", "patch")),
         # Their annotations say where a model is; values are read by the pods that fetch it.
         rule("", ("secrets", "serviceaccounts"), ("get",)),
     ]
