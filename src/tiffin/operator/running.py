@@ -73,7 +73,7 @@ class Operator:
         async with asyncio.TaskGroup() as group:
             namespace = self.settings.namespace
             pods = Reflector(self._api, self._activator_pods, POD, namespace=namespace, labels=ACTIVATOR)
-            configs = Reflector(self._api, self._configs, CONFIG, namespace=namespace, labels=f"{_MANAGED}")
+            configs = Reflector(self._api, self._configs, CONFIG, namespace=namespace)
             group.create_task(pods.run())
             group.create_task(configs.run())
             slices = [
@@ -191,9 +191,6 @@ class Operator:
             log.info("the settings have changed")
             self.settings = found
             self._all()
-
-
-_MANAGED = "app.kubernetes.io/part-of=tiffin"
 
 
 def ready_address(pod: Manifest) -> str:
