@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
-.PHONY: install-test fuzz chaos-local system-packages proto kube test-kube
+.PHONY: install-test fuzz chaos-local system-packages proto kube test-kube kind-like
 
 # Set PYTHON to use another interpreter: make test PYTHON=python3.13
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -41,6 +41,14 @@ kube: ## Build a Kubernetes API server, etcd, kubectl, kwok and helm with Go, on
 
 test-kube: kube install-test models ## Run the tests that need a Kubernetes API server; fails if it is missing
 	@TIFFIN_KUBE=required $(BIN)/python -m pytest tests/kube
+
+RUNTIME_ARCHIVE := build/runtime.tar
+$(RUNTIME_ARCHIVE): $(STAMPS)/test $(shell find src -name '*.py')
+	@mkdir -p $(@D)
+	@$(BIN)/tiffin image --runtime --base scratch-from-host --tag tiffin/runtime:0.1.0 --output $@
+
+kind-like: kube install-test models $(RUNTIME_ARCHIVE) ## Run Tiffin's image on a real node: kubelet and containerd of this machine (as root)
+	@TIFFIN_KUBE=required TIFFIN_RUNTIME_ARCHIVE=$(CURDIR)/$(RUNTIME_ARCHIVE) $(BIN)/python -m pytest -v tests/kube/test_kube_live.py
 
 check: $(STAMPS)/test $(STAMPS)/check ## Lint, types, layers, spelling; changes nothing
 	$(BIN)/ruff check .

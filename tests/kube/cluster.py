@@ -13,6 +13,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import ssl
@@ -22,7 +23,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,9 @@ def assets() -> Path:
 
 def program(name: str, binaries: Path) -> Path:
     """A program of ``binaries``, or of what `make kube` built: others have no kwok and no helm. Raises Missing."""
+    installed = shutil.which(name) if name == "containerd" else None
+    if installed:
+        return Path(installed)
     for directory in (binaries, home() / "bin"):
         if os.access(directory / name, os.X_OK):
             return directory / name
@@ -119,6 +123,8 @@ class Cluster:
             "--disable-admission-plugins=ServiceAccount",
             "--allow-privileged",
             "--endpoint-reconciler-type=none",
+            # A real node is named localhost: its kubelet listens on loopback alone.
+            "--kubelet-preferred-address-types=Hostname",
         )
         self.until_ready()
 
@@ -238,6 +244,16 @@ class Cluster:
                     return
             time.sleep(0.1)
         raise RuntimeError(f"the API server is not ready:\n{self.log('kube-apiserver')[-3000:]}")
+
+    def until(self, what: Callable[[], object], seconds: float, problem: str) -> None:
+        """Ask again until it is true; raises RuntimeError with the ends of the logs of what ended."""
+        deadline = time.monotonic() + seconds
+        while not what():
+            ended = [name for name, process in self._processes.items() if process.poll() is not None]
+            if ended or time.monotonic() > deadline:
+                tails = "".join(f"\n--- {name}\n{self.log(name)[-3000:]}" for name in ended or self._processes)
+                raise RuntimeError(f"{problem}; ended: {ended or 'nothing'}{tails}")
+            time.sleep(0.2)
 
     def ask(self, path: str) -> str:
         """The text of a GET, as the administrator."""
