@@ -19,7 +19,20 @@ from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.placement import Placement, Share, Slot, fresh
 from tiffin.kube.render import hosts, ingress, knative, monitors, render, routes, scalers, unsupported
 from tiffin.kube.settings import Gateway, Settings
-from tiffin.spec import Artefact, Component, Deployment, Jwt, Match, ModelSource, Rule, Scaling, Traffic, Variant
+from tiffin.spec import (
+    Artefact,
+    Component,
+    Deployment,
+    Jwt,
+    Match,
+    Measure,
+    ModelSource,
+    Rule,
+    Scaling,
+    Stabilization,
+    Traffic,
+    Variant,
+)
 
 HERE = Path(__file__).parent
 GATEWAY = Capabilities(http_route=True, grpc_route=True)
@@ -388,3 +401,31 @@ def test_addresses_are_those_of_the_system_a_file_was_written_for():
     assert hosts.addresses(deployment, Settings(), Capabilities()).url == found.inside
     seldon = live.read_object(sdep(arm("a")))
     assert hosts.addresses(seldon, Settings(), GATEWAY).inside == "http://iris-a.ml.svc.cluster.local:8000"
+
+
+def test_what_knative_runs_has_the_address_that_knative_gives():
+    annotations = raw(deploymentMode="Knative")
+    open_one = live.read_object(isvc(annotations=annotations))
+    found = hosts.addresses(open_one, Settings(), EVERYTHING)
+    assert found.url == "http://iris-predictor.ml.example.com"
+    closed = live.read_object(
+        isvc(annotations=annotations, labels={"networking.kserve.io/visibility": "cluster-local"})
+    )
+    assert hosts.addresses(closed, Settings(), EVERYTHING).url == "http://iris-predictor.ml.svc.cluster.local"
+    service = knative.render(closed, fresh(closed.components), Settings(), EVERYTHING)[0]
+    assert service["metadata"]["labels"]["networking.knative.dev/visibility"] == "cluster-local"
+
+
+def test_autoscalers_are_asked_for_what_they_take():
+    windows = Stabilization(up_seconds=10_000, down_seconds=1.5)
+    measures = (Measure(metric="cpu", target=0.2),)
+    scaling = Scaling(max_replicas=3, measures=measures, stabilization=windows)
+    deployment = Deployment(name="iris", components=(component(scaling=scaling),))
+    hpa = scalers.render(deployment, fresh(deployment.components), Settings(), GATEWAY)[0]["spec"]
+    assert hpa["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 1}
+    assert hpa["behavior"]["scaleUp"]["stabilizationWindowSeconds"] == 3600
+    scaling = Scaling(min_replicas=0, max_replicas=3, autoscaler="keda")
+    deployment = Deployment(name="iris", components=(component(scaling=scaling),))
+    keda = scalers.render(deployment, fresh(deployment.components), Settings(), EVERYTHING)[0]["spec"]
+    assert (keda["minReplicaCount"], keda["maxReplicaCount"]) == (1, 3)
+    assert [one["type"] for one in keda["triggers"]] == ["cpu"]

@@ -58,6 +58,12 @@ def addresses(deployment: Deployment, settings: Settings, capabilities: Capabili
     """Where it is called."""
     entry = next(part for part in deployment.components if part.name == deployment.entry)
     inside = f"http://{_service(deployment, entry, settings)}"
+    if capabilities.knative and entry.scaling.autoscaler == "knative" and not is_closed(deployment):
+        # Its own ingress serves it, at the address that Knative makes by default.
+        service = names.service(deployment, Slot(variant=deployment.variant, component=entry))
+        return Addresses(
+            url=f"{settings.url_scheme}://{service}.{deployment.namespace}.{settings.domain}", inside=inside
+        )
     if not is_open(deployment, settings, capabilities):
         return Addresses(url=inside, inside=inside)
     scheme = settings.url_scheme

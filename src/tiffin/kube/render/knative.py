@@ -8,12 +8,14 @@ from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.placement import Placement, Slot
-from tiffin.kube.render import pods
+from tiffin.kube.render import hosts, pods
 from tiffin.kube.render.objects import owned
 from tiffin.kube.render.workloads import is_knative
 from tiffin.kube.settings import Settings
 from tiffin.spec import Component, Deployment, SpecWarning
 
+_LOCAL = {"networking.knative.dev/visibility": "cluster-local"}
+"""A label: Knative gives it no address outside of the cluster."""
 _PREFIX = "autoscaling.knative.dev/"
 _NOT_THERE = ("lifecycle", "resizePolicy", "restartPolicy")
 """Fields of containers that Knative refuses."""
@@ -31,7 +33,7 @@ def render(
             "serving.knative.dev/v1",
             "Service",
             names.service(deployment, slot),
-            labels=names.slot_labels(deployment, slot),
+            labels=names.slot_labels(deployment, slot) | (_LOCAL if hosts.is_closed(deployment) else {}),
             annotations={names.REVISION: slot.revision} if slot.revision else None,
             spec=_spec(deployment, placement, slot, settings, capabilities),
         )

@@ -19,6 +19,8 @@ from tiffin.spec import Component, Deployment, Measure, Scaling, SpecWarning, St
 Owner = Literal["tiffin", "hpa", "keda", "knative", "external", "none"]
 
 USUAL_PERCENT = 80
+LONGEST_WINDOW = 3600
+"""Seconds; an API server takes no longer one."""
 _OF_PODS = ("cpu", "memory")
 
 
@@ -90,10 +92,14 @@ def _hpa(slot: Slot, name: str) -> dict[str, Any]:
     }
     if (windows := scaling.stabilization) != Stabilization():
         spec["behavior"] = {
-            "scaleUp": {"stabilizationWindowSeconds": int(windows.up_seconds)},
-            "scaleDown": {"stabilizationWindowSeconds": int(windows.down_seconds)},
+            "scaleUp": {"stabilizationWindowSeconds": _window(windows.up_seconds)},
+            "scaleDown": {"stabilizationWindowSeconds": _window(windows.down_seconds)},
         }
     return spec | (scaling.autoscaler_spec if scaling.autoscaler in ("", "hpa") else {})
+
+
+def _window(seconds: float) -> int:
+    return min(int(seconds), LONGEST_WINDOW)
 
 
 def _of_pods(scaling: Scaling) -> tuple[Measure, ...]:
@@ -110,7 +116,7 @@ def _target(measure: Measure) -> dict[str, Any]:
     if measure.is_value and measure.target is not None:
         amount = f"{round(measure.target * 1000)}m" if measure.metric == "cpu" else str(round(measure.target))
         return {"type": "AverageValue", "averageValue": amount}
-    percent = USUAL_PERCENT if measure.target is None else round(measure.target)
+    percent = USUAL_PERCENT if measure.target is None else max(1, round(measure.target))
     return {"type": "Utilization", "averageUtilization": percent}
 
 
@@ -121,8 +127,12 @@ def _keda(slot: Slot, name: str) -> dict[str, Any]:
         "minReplicaCount": scaling.min_replicas,
         "maxReplicaCount": _most(scaling),
         "triggers": [kserve_triggers.of_resource(measure) for measure in _of_pods(scaling)],
-    }
-    return spec | scaling.autoscaler_spec
+    } | scaling.autoscaler_spec
+    kinds = {one.get("type") for one in spec["triggers"] if isinstance(one, dict)}
+    if kinds <= set(_OF_PODS) and spec["minReplicaCount"] == 0:
+        # Without pods there is nothing to measure, so KEDA refuses it.
+        spec["minReplicaCount"] = 1
+    return spec
 
 
 def unsupported(deployment: Deployment, capabilities: Capabilities) -> tuple[SpecWarning, ...]:
