@@ -23,7 +23,7 @@ BURST = 25
 """Events about one object that may come at once; after them one in ``REFILL_SECONDS``."""
 REFILL_SECONDS = 300.0
 AGAIN_SECONDS = 600.0
-"""An event that was told is not told again before this time is over, unless something else was told between."""
+"""An event that is offered each time is told again after so long."""
 REMEMBERED = 4096
 """Objects, and events, that are remembered at most."""
 _LONGEST = 1024
@@ -110,13 +110,12 @@ def _was_ready(manifest: Mapping[str, Any]) -> str:
 
 @dataclass
 class _Told:
-    """An event that was told: how often, when first and last, and what it was told after."""
+    """An event that was told: how often, when first and last."""
 
     name: str
     count: int
     first: float
     last: float
-    place: int
 
 
 class Notebook:
@@ -128,23 +127,28 @@ class Notebook:
     def __init__(self) -> None:
         self._told: OrderedDict[tuple[str, str, str], _Told] = OrderedDict()
         self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        self._places: dict[str, int] = {}
+        self._offered: dict[str, frozenset[tuple[str, str, str]]] = {}
 
     def events(self, about: Manifest, notes: Iterable[Note], now: float) -> list[Manifest]:
         """The Events to apply (each whole, so that applying one that is there updates it)."""
         found = []
         uid = str(about["metadata"].get("uid") or about["metadata"]["name"])
+        notes = tuple(notes)
+        before = self._offered.get(uid, frozenset())
+        self._offered[uid] = frozenset((uid, note.reason, note.message) for note in notes)
+        if not notes:
+            del self._offered[uid]
+            return []
         for note in notes:
             key = (uid, note.reason, note.message)
             told = self._told.get(key)
-            if told is not None and told.place == self._places.get(uid) and now - told.last < AGAIN_SECONDS:
-                continue  # It is still so, and nothing else has happened since.
+            if told is not None and key in before and now - told.last < AGAIN_SECONDS:
+                continue  # It was so the last time, and still is.
             if not self._may(uid, now):
                 continue
-            place = self._places[uid] = self._places.get(uid, 0) + 1
             if told is None:
-                told = _Told(_name(about, key), 0, now, now, place)
-            told.count, told.last, told.place = told.count + 1, now, place
+                told = _Told(_name(about, key), 0, now, now)
+            told.count, told.last = told.count + 1, now
             self._told[key] = told
             self._told.move_to_end(key)
             found.append(_event(about, note, told))
@@ -164,7 +168,7 @@ class Notebook:
             self._told.popitem(last=False)
         while len(self._tokens) > REMEMBERED:
             uid, _ = self._tokens.popitem(last=False)
-            self._places.pop(uid, None)
+            self._offered.pop(uid, None)
 
 
 def _name(about: Manifest, key: tuple[str, str, str]) -> str:

@@ -34,6 +34,13 @@ def test_what_stays_so_is_told_once_and_counted_when_it_comes_again() -> None:
     assert book.events(ABOUT, [BROKEN], 62.0 + AGAIN_SECONDS) != []
 
 
+def test_several_things_that_stay_so_are_told_once_each() -> None:
+    book = Notebook()
+    several = [Note(reason="NotHonoured", message=str(number)) for number in range(3)]
+    assert len(book.events(ABOUT, several, 0.0)) == 3
+    assert all(book.events(ABOUT, several, float(second)) == [] for second in range(1, 60))
+
+
 def test_one_object_tells_a_bounded_number_and_another_one_is_not_kept_from_it() -> None:
     book = Notebook()
     many = [Note(reason="Odd", message=str(number)) for number in range(200)]
