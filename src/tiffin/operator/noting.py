@@ -38,9 +38,14 @@ class Note(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def notes(
-    deployment: Deployment, observed: Observed, before: History, placed: Placed, status: DeploymentStatus
+    deployment: Deployment,
+    observed: Observed,
+    before: History,
+    placed: Placed,
+    status: DeploymentStatus,
+    native: Mapping[str, Any],
 ) -> tuple[Note, ...]:
-    """What differs from what was written down: revisions, shares, readiness."""
+    """What differs from what was written down: revisions, shares, readiness. ``native`` is the status to write."""
     found: list[Note] = []
     for number in sorted(placed.history.revisions.keys() - before.revisions.keys()):
         revision = placed.history.revisions[number]
@@ -49,7 +54,7 @@ def notes(
     found += _shares(before, placed)
     if (observed.object.get("status") or {}).get("observedGeneration") != observed.generation:
         found += [Note(reason="NotHonoured", message=warning, type="Warning") for warning in status.warnings]
-    found += _readiness(deployment, observed, status)
+    found += _readiness(deployment, observed, status, native)
     return tuple(found)
 
 
@@ -80,15 +85,18 @@ READY = {
 """By dialect: what its users look for."""
 
 
-def _readiness(deployment: Deployment, observed: Observed, status: DeploymentStatus) -> Iterable[Note]:
+def _readiness(
+    deployment: Deployment, observed: Observed, status: DeploymentStatus, native: Mapping[str, Any]
+) -> Iterable[Note]:
     ready = status.condition("Ready")
     if ready is None:
         return
-    was = _was_ready(observed.object)
+    # In the object's own words before and after: what they call ready need not come with what we call so.
+    was, now = _ready(observed.object.get("status")), _ready(native)
     good, bad = READY.get(deployment.dialect, ("Ready", "NotReady"))
-    if ready.status == "True" and was != "True":
+    if now == "True" and was != "True":
         yield Note(reason=good, message=f"{deployment.name} can be called")
-    elif ready.status == "False" and was != "False" and ready.reason != "Stopped":
+    elif now == "False" and was != "False" and ready.reason != "Stopped":
         yield Note(reason=bad, message=_why(deployment, ready), type="Warning")
     problem = next((one for one in status.conditions if one.status == "False" and one.reason), None)
     if ready.status == "False" and problem is not None and problem.reason not in ("Stopped", "RolledBack"):
@@ -100,9 +108,8 @@ def _why(deployment: Deployment, condition: Condition) -> str:
     return f"{told} ({condition.hint})" if condition.hint else told
 
 
-def _was_ready(manifest: Mapping[str, Any]) -> str:
-    status = manifest.get("status") or {}
-    for condition in status.get("conditions") or ():
+def _ready(status: Mapping[str, Any] | None) -> str:
+    for condition in (status or {}).get("conditions") or ():
         if isinstance(condition, dict) and condition.get("type") == "Ready":
             return str(condition.get("status", ""))
     return ""

@@ -72,7 +72,7 @@ def stand(
         native_status=None if native == observed.object.get("status") else native,
         revisions_to_write=histories.to_write(deployment, observed, found.history, now),
         revisions_to_delete=histories.to_delete(found.history),
-        notes=noting.notes(deployment, observed, history, found, status),
+        notes=noting.notes(deployment, observed, history, found, status, native),
         keep=placing.outgoing(found),
         contests=placing.contests(deployment, found),
         requeue_after=_again(observed, found.again, now),
