@@ -321,10 +321,10 @@ def running(directory: Path | None = None) -> Iterator[Cluster]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # through all that has to be stopped
     with running() as found:
         found.start_controllers()
         found.start_scheduler()
         print(f"export KUBECONFIG={found.kubeconfig}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
-        sys.exit(0)
+            signal.pause()

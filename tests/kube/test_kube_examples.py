@@ -80,4 +80,6 @@ def test_the_seldon_deployment_becomes_available(operated: Any, namespace: str) 
     world.until(state, "state Available")
     (deployment,) = owned(operated, namespace, "deployments")
     assert deployment == "iris-model-default-0-iris-container"
+    told = operated.get("sdep", "iris-model", "-n", namespace)["status"]["deploymentStatus"]
+    assert {name: one["name"] for name, one in told.items()} == {deployment: deployment}
     assert owned(operated, namespace, "services")

@@ -60,7 +60,7 @@ def _variant(
         wanted = revision.wanted.get(component.name, 0) if revision is not None else 0
         there = revision.ready.get(component.name, 0) if revision is not None else 0
         found: dict[str, Any] = {
-            "name": _object_name(deployment, variant, component.name),
+            "name": object_name(deployment, variant, component.name),
             "status": _part_state(deployment, revision, wanted, there),
             "replicas": wanted,
             "availableReplicas": there,
@@ -109,7 +109,8 @@ def unit_of(deployment: Deployment) -> str:
     return deployment.components[0].model_name or deployment.name
 
 
-def _object_name(deployment: Deployment, variant: Variant, component: str) -> str:
+def object_name(deployment: Deployment, variant: Variant, component: str) -> str:
+    """What Seldon would call the Deployment of a component."""
     name = f"{deployment.name}-{variant.name}"
     found = f"{name}-explainer" if component == "explainer" else f"{name}-0-{unit_of(deployment)}"
     if len(found) <= _LONGEST:

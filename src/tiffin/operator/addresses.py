@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from tiffin.dialects import statuses
+from tiffin.dialects import seldon_status, statuses
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
@@ -32,7 +32,8 @@ def native_status(
     """The ``status`` in the words of the system a file was written for, with the addresses this cluster has."""
     if deployment.dialect == "seldon":
         # Its users expect the address within the cluster, which is what is said when none from outside is known.
-        return statuses.native_status(deployment, msgspec.structs.replace(status, url="", urls=()))
+        seldon = statuses.native_status(deployment, msgspec.structs.replace(status, url="", urls=()))
+        return seldon | {"deploymentStatus": _as_called(deployment, seldon["deploymentStatus"])}
     found = statuses.native_status(deployment, status)
     known = hosts.addresses(deployment, settings, capabilities)
     if "url" in found:
@@ -48,6 +49,18 @@ def native_status(
         told["url"] = known.components.get(component.name, inside)
         told["address"] = {"url": inside}
     return found
+
+
+def _as_called(deployment: Deployment, told: Mapping[str, Any]) -> dict[str, Any]:
+    """``deploymentStatus`` of Seldon's by the names that the Deployments have here: those of their containers."""
+    called = {
+        seldon_status.object_name(deployment, variant, component.name): names.workload(
+            deployment, Slot(variant=variant.name, component=component)
+        )
+        for variant in deployment.all_variants
+        for component in variant.components
+    }
+    return {called.get(name, name): {**one, "name": called.get(name, name)} for name, one in told.items()}
 
 
 def problem(routes: Iterable[Manifest]) -> Problem | None:
