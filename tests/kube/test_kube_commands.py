@@ -1,0 +1,141 @@
+"""Commands of Tiffin on a cluster: a real API server, the operator's process, nodes that play the kubelet."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def _world() -> Any:
+    name = "tiffin_test_operator_world"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("operator_world.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
+    return sys.modules[name]
+
+
+world = _world()
+
+ISVC = """
+apiVersion: serving.kserve.io/v1beta1
+kind: InferenceService
+metadata: {name: iris}
+spec: {predictor: {model: {modelFormat: {name: sklearn}, storageUri: "gs://models/iris"}}}
+"""
+
+Tiffin = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def operated(nodes: Any, namespace: str, tmp_path: Path) -> Iterator[Any]:
+    world.define(nodes)
+    with world.Operator(nodes, namespace, tmp_path / "operator.log", "--no-election"):
+        yield nodes
+
+
+@pytest.fixture
+def tiffin(cluster: Any, namespace: str, tmp_path: Path) -> Tiffin:
+    """The command, about the cluster; its namespace is that of the kubeconfig's context."""
+    config = json.loads(cluster.kubeconfig.read_text())
+    config["contexts"][0]["context"]["namespace"] = namespace
+    own = tmp_path / "own.kubeconfig"
+    own.write_text(json.dumps(config))
+
+    def run(*arguments: str, given: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "tiffin", *arguments],
+            env={**os.environ, "KUBECONFIG": str(own), "TIFFIN_HOME": str(tmp_path / "home"), **environment},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    return run
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_what_is_applied_is_shown_as_on_one_machine_and_goes(
+    operated: Any, namespace: str, tiffin: Tiffin
+) -> None:
+    there = ("-n", namespace, "--target", "kubernetes")
+    assert f"{namespace}/iris created" in said(tiffin("apply", "-f", "-", "--target", "kubernetes", given=ISVC))
+    assert f"{namespace}/iris is ready" in said(tiffin("wait", "iris", *there))
+    assert f"{namespace}/iris unchanged" in said(tiffin("apply", "-f", "-", "--context", "test", given=ISVC))
+    (header, row) = said(tiffin("get", *there)).splitlines()
+    assert header.split() == ["NAME", "READY", "URL", "REVISION", "TRAFFIC", "REPLICAS", "AGE"]
+    assert row.split()[:2] == ["iris", "True"]
+    assert "1/1" in row
+    shown = said(tiffin("describe", "iris", *there))
+    assert "sklearn model gs://models/iris" in shown
+    assert "iris-00001  Ready, 100% of the calls, 1/1 replicas" in shown
+    (item,) = json.loads(said(tiffin("get", "--json", *there)))["items"]
+    assert item["metadata"]["name"] == "iris"
+    assert json.loads(said(tiffin("get", "iris", "-o", "json", *there)))["status"]["url"]
+    assert "RevisionCreated" in said(tiffin("events", "iris", *there))
+    assert "iris-00001" in said(tiffin("rollout", "history", "iris", *there))
+    assert "iris-predictor-" in said(tiffin("get", "replicas", *there))
+    assert f"{namespace}/iris deleted" in said(tiffin("delete", "iris", "--wait", *there))
+    assert operated.get("isvc", "iris", "-n", namespace) is None
+
+
+def test_what_is_wrong_is_said_before_and_after_it_is_applied(
+    operated: Any, namespace: str, tiffin: Tiffin
+) -> None:
+    wrong = ISVC.replace("modelFormat: {name: sklearn}", "modelFormat: {name: sklearn}, runtimez: x")
+    done = tiffin("apply", "-f", "-", "--target", "kubernetes", given=wrong)
+    assert done.returncode == 1
+    assert 'did you mean "runtime"' in done.stderr
+    world.apply(operated, namespace, {**world.inference_service("local")})
+    patch = '{"spec":{"predictor":{"model":{"storageUri":"./model"}}}}'
+    operated.kubectl("patch", "isvc", "local", "-n", namespace, "--type=merge", "-p", patch)
+    shown = said(tiffin("describe", "local", "-n", namespace, "--target", "kubernetes"))
+    assert "expected an address that the cluster reaches, found ./model" in shown
+
+
+def test_the_plugin_of_kubectl_is_about_a_cluster(operated: Any, namespace: str, tiffin: Tiffin) -> None:
+    world.apply(operated, namespace, world.inference_service("iris"))
+    done = tiffin("get", "-n", namespace, TIFFIN_TARGET="kubernetes")
+    assert "iris" in said(done)
+    plugin = Path(sys.executable).with_name("kubectl-tiffin")
+    if not plugin.exists():
+        pytest.skip("kubectl-tiffin is not installed beside this Python: pip install -e .")
+    path = os.pathsep.join([str(plugin.parent), os.environ.get("PATH", "")])
+    done = subprocess.run(
+        [operated.binaries / "kubectl", "tiffin", "get", "-n", namespace],
+        env={**operated.environment(), "PATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert "iris" in said(done)
+
+
+def test_a_cluster_that_is_not_there_is_said(tiffin: Tiffin) -> None:
+    done = tiffin("get", "--context", "elsewhere")
+    assert done.returncode == 1
+    assert "no cluster is known" in done.stderr
+    assert "kubectl config get-contexts" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_numbers_are_changed_in_the_object(operated: Any, namespace: str, tiffin: Tiffin) -> None:
+    world.apply(operated, namespace, world.inference_service("iris"))
+    done = tiffin("scale", "iris", "--replicas", "2", "-n", namespace, "--target", "kubernetes")
+    assert done.returncode == 1
+    assert "change minReplicas and maxReplicas" in done.stderr
