@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
-.PHONY: install-test fuzz chaos-local system-packages proto kube test-kube kind-like
+.PHONY: install-test fuzz chaos-local system-packages proto kube test-kube kind-like scale-kube
 
 # Set PYTHON to use another interpreter: make test PYTHON=python3.13
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -41,6 +41,9 @@ kube: ## Build a Kubernetes API server, etcd, kubectl, kwok and helm with Go, on
 
 test-kube: kube install-test models ## Run the tests that need a Kubernetes API server; fails if it is missing
 	@TIFFIN_KUBE=required $(BIN)/python -m pytest tests/kube
+
+scale-kube: kube install-test ## Measure the operator with 100 and with 1000 InferenceServices on played nodes
+	@$(BIN)/python tests/kube/scale.py $(COUNTS)
 
 RUNTIME_ARCHIVE := build/runtime.tar
 $(RUNTIME_ARCHIVE): $(STAMPS)/test $(shell find src -name '*.py')

@@ -262,14 +262,16 @@ class Cluster:
         with urllib.request.urlopen(request, timeout=10, context=context) as answer:
             return answer.read().decode()
 
-    def kubectl(self, *arguments: str, given: str = "", check: bool = True) -> subprocess.CompletedProcess[str]:
+    def kubectl(
+        self, *arguments: str, given: str = "", check: bool = True, seconds: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         """The real kubectl; ``given`` is its standard input. Raises with what it said when it fails."""
         done = subprocess.run(
             [self.binaries / "kubectl", "--kubeconfig", self.kubeconfig, *arguments],
             input=given,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=seconds,
         )
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(arguments)}: {done.stderr or done.stdout}")
