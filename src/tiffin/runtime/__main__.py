@@ -85,7 +85,8 @@ def _run(
 
     say = _announce if announce else _silent
     try:
-        if getattr(spec.component.source, "target", None) == "":
+        # `tiffin serve DIR` finds by looking what is served; an order of a target's says it, or its bundle does.
+        if own is None and directory is None and getattr(spec.component.source, "target", None) == "":
             from tiffin.runtime import bundled_target
 
             spec = bundled_target.named(spec)
