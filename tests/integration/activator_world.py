@@ -119,7 +119,8 @@ async def pod(handler: Handler, host: str = HOST) -> AsyncIterator[tuple[str, in
         finally:
             writer.close()
 
-    server = await asyncio.start_server(safe, host, 0)
+    # As many may wait as for a replica: the kernel resets connections that it cannot queue.
+    server = await asyncio.start_server(safe, host, 0, backlog=2048)
     try:
         yield host, server.sockets[0].getsockname()[1]
     finally:
