@@ -119,8 +119,7 @@ async def pod(handler: Handler, host: str = HOST) -> AsyncIterator[tuple[str, in
         finally:
             writer.close()
 
-    # As many may wait as for a replica: the kernel resets connections that it cannot queue.
-    server = await asyncio.start_server(safe, host, 0, backlog=2048)
+    server = await asyncio.start_server(safe, host, 0)  # which queues 100 connections, as many servers do
     try:
         yield host, server.sockets[0].getsockname()[1]
     finally:

@@ -22,6 +22,10 @@ _RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 1.0
 _LISTEN_AGAIN_SECONDS = 1.0
 _LAST_ANSWERS_SECONDS = 2.5
+_TOGETHER = 64
+_PACE_SECONDS = 0.02
+"""So many connections are made to one replica in this time, when many waited: what a server cannot queue is lost,
+and many queue no more than 100."""
 _MOST_REPLAYS = 3
 """Pods that may take a call and die without a word before its caller is told: the call may be why."""
 
@@ -68,6 +72,7 @@ class Holder:
         self._turns: dict[int, asyncio.Future[None]] = {}
         self._callers: dict[Caller, asyncio.Task[None] | None] = {}
         self._busy: Counter[Address] = Counter()
+        self._gates: dict[Address, asyncio.Semaphore] = {}
         self._dirty = asyncio.Event()
         self._listening = self._loop.create_task(self._listen())
 
@@ -229,6 +234,9 @@ class Holder:
         for address in sorted(turns, key=self._busy.__getitem__):
             self._busy[address] += 1
             try:
+                gate = self._gates.setdefault(address, asyncio.Semaphore(_TOGETHER))
+                await gate.acquire()
+                self._loop.call_later(_PACE_SECONDS, gate.release)
                 async with asyncio.timeout(self.settings.connect_seconds):
                     _, pod = await self._loop.create_connection(Pod, *address)
                 return pod, address
@@ -301,6 +309,7 @@ class Holder:
         self._busy[address] -= 1
         if self._busy[address] <= 0:
             del self._busy[address]
+            self._gates.pop(address, None)
 
 
 class _Door:
