@@ -45,8 +45,7 @@ def test_an_inference_service_becomes_what_users_of_kserve_expect(cluster, names
         template = deployment["spec"]["template"]
         assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
         status = until(lambda: cluster.get("isvc", "iris", "-n", namespace).get("status"), "a status")
-        conditions = {one["type"]: one["status"] for one in status["conditions"]}
-        assert conditions["Ready"] != "True", "nobody runs pods here"
+        assert {"Ready", "PredictorReady", "IngressReady"} <= {one["type"] for one in status["conditions"]}
         operator.settle()
 
 

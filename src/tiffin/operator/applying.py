@@ -47,7 +47,10 @@ def projected(there: Any, rendered: Any) -> Any:
         items = there if isinstance(there, list) else []
         key = _key_of(rendered)
         if not key:
-            return items  # a list of plain values is one value
+            # Objects without a name are told apart by their place; a list of plain values is one value.
+            if len(items) != len(rendered) or not all(isinstance(one, dict) for one in rendered):
+                return items
+            return [projected(one, wanted) for one, wanted in zip(items, rendered, strict=True)]
         by_key = {one.get(key): one for one in items if isinstance(one, dict)}
         return [projected(by_key.get(one[key]), one) for one in rendered]
     return there

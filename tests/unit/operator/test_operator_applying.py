@@ -245,3 +245,14 @@ def test_the_digest_is_of_what_is_rendered_alone():
     assert digest(rendered()) == digest(dict(reversed(rendered().items())))
     assert marked(rendered())["metadata"]["annotations"] == {names.APPLIED: digest(rendered())}
     assert "annotations" not in rendered()["metadata"]
+
+
+def test_what_a_server_adds_to_objects_without_a_name_is_no_difference():
+    rule = {"matches": [{"path": {"value": "/"}}], "backendRefs": [{"name": "a", "weight": 1}]}
+    made = {
+        "matches": [{"path": {"value": "/", "type": "PathPrefix"}}],
+        "backendRefs": [{"name": "a", "weight": 1, "group": "", "kind": "Service"}],
+    }
+    assert projected([made], [rule]) == [rule]
+    assert projected([made, made], [rule]) != [rule]
+    assert projected([{**made, "matches": []}], [rule]) != [rule]
