@@ -62,6 +62,19 @@ def nodes(controllers: Any) -> Any:
     return controllers
 
 
+@pytest.fixture
+def own_cluster() -> Iterator[Any]:
+    """A cluster for one test, with controllers and nobody who places or plays pods."""
+    module = _module()
+    try:
+        module.assets()
+    except module.Missing as error:
+        _missing(str(error))
+    with module.running() as found:
+        found.start_controllers()
+        yield found
+
+
 @pytest.fixture(scope="session")
 def kinds_of_others(cluster: Any) -> Any:
     """The cluster with the kinds of Gateway API, KEDA, Knative, prometheus-operator and cert-manager."""

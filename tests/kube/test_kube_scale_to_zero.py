@@ -74,9 +74,9 @@ def say_ready(cluster: Any, namespace: str, name: str, address: str) -> None:
 
 @pytest.mark.slow
 def test_the_last_replica_goes_when_nobody_calls_and_the_next_call_brings_one(
-    controllers: Any, namespace: str, tmp_path: Path
+    own_cluster: Any, tmp_path: Path
 ) -> None:
-    cluster, address = controllers, machine_address()
+    cluster, namespace, address = own_cluster, "default", machine_address()
     with contextlib.closing(socket.socket()) as free:
         free.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

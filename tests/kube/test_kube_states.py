@@ -56,9 +56,12 @@ def test_an_update_rolls_in_place_and_a_canary_beside(nodes, namespace, world):
         until(lambda: is_ready(nodes, namespace), "the first revision")
         apply(nodes, namespace, service("2"))
         until(lambda: revision_of(nodes, namespace, "iris-predictor") == "iris-00002", "the update in place")
-        until(lambda: is_ready(nodes, namespace), "the second revision")
-        component = status_of(nodes, namespace)["components"]["predictor"]
-        assert component["latestRolledoutRevision"] == "iris-00002"
+
+        def rolled_out() -> bool:
+            component = status_of(nodes, namespace)["components"]["predictor"]
+            return component.get("latestRolledoutRevision") == "iris-00002" and is_ready(nodes, namespace)
+
+        until(rolled_out, "the second revision")
 
         apply(nodes, namespace, service("3", canaryTrafficPercent=20))
         until(
