@@ -77,7 +77,12 @@ class Applier:
         there = self._cache.get(kind, place(manifest))
         if there is not None and not self._differs(manifest, wanted, there):
             return False
-        made = await self._written(kind, marked(manifest), is_there=there is not None)
+        wanted_now = marked(manifest)
+        if there is not None and "replicas" in (manifest.get("spec") or {}):
+            # The number was decided from what is cached. Where somebody wrote another one meanwhile, as the
+            # activator does, this is a conflict, and it is decided again.
+            wanted_now["metadata"]["resourceVersion"] = there["metadata"].get("resourceVersion")
+        made = await self._written(kind, wanted_now, is_there=there is not None)
         self._made[identify(manifest)] = (wanted, digest(projected(made, manifest)))
         self._cache.put(kind, made)
         return True

@@ -19,14 +19,15 @@ def replicas_of(
         owner: Whose the number is.
         part: What is there of it.
         is_proven: Whether its revision was ever ready there: one that was not is never scaled to nothing.
-        asked: What the autoscaler wants, where that is newer than ``part``.
+        asked: What the autoscaler wants, where there is nothing yet.
     """
     scaling = component.scaling
     if owner in ("hpa", "keda", "knative", "external"):
         return None
     if owner == "none":
         return scaling.min_replicas
-    now = asked if asked is not None else None if part is None else part.wanted
+    # What stands there is the last word of whoever wrote it: the autoscaler, or the activator after it.
+    now = asked if part is None else part.wanted
     if now is None:
         now = max(scaling.windows.initial_scale, scaling.min_replicas)
     least = scaling.min_replicas if is_proven else max(1, scaling.min_replicas)
