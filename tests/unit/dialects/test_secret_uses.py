@@ -151,7 +151,7 @@ def test_what_an_entry_does_not_say_is_told_alike(entry, message):
     with pytest.raises(SpecError) as local:
         source(text, known)
     remote = source(text, as_on_cluster(known))
-    with pytest.raises(ValueError, match="stor|bucket") as there:
+    with pytest.raises(ValueError, match=r"stor|bucket") as there:
         secret_uses.resolved(remote.artefact.uri, secret_uses.read(remote.credentials), lambda _: entry)
     assert message in str(there.value)
     assert str(there.value) in local.value.message
