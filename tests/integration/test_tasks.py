@@ -320,7 +320,8 @@ def test_a_task_whose_replica_is_killed_is_taken_up_by_another(project, serving,
     with serving("service:Jobs", *store, directory=project) as first:
         tasks = Tasks(first)
         task = tasks.submit("steps", {"count": 20})
-        tasks.until("steps", task, lambda said: said["state"] == "running")
+        # It is "running" a moment before its own first line is.
+        tasks.until("steps", task, lambda said: said["state"] == "running" and ran(project, "steps") == 1)
         first.process.kill()
         first.process.wait()
         with serving("service:Jobs", *store, directory=project) as second:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.kube.operator_world import until
 
 DEPLOYMENT = """
 apiVersion: apps/v1
@@ -42,8 +43,13 @@ KINDS = (
 def test_pods_become_ready_and_go(nodes, namespace):
     nodes.kubectl("apply", "-n", namespace, "-f", "-", given=DEPLOYMENT)
     nodes.kubectl("rollout", "status", "deployment/web", "-n", namespace, "--timeout=60s")
-    slices = nodes.get("endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name=web")["items"]
-    assert sum(len(each["endpoints"]) for each in slices) == 3
+
+    def addresses() -> int:
+        listed = nodes.get("endpointslices", "-n", namespace, "-l", "kubernetes.io/service-name=web")
+        return sum(len(each["endpoints"] or ()) for each in (listed or {}).get("items", ()))
+
+    # The controller of the slices hears of ready pods when the one of Deployments does, and may be the later one.
+    until(lambda: addresses() == 3, "all pods in the slices")
     nodes.kubectl("scale", "deployment/web", "-n", namespace, "--replicas=0")
     nodes.kubectl("wait", "--for=delete", "pod", "-l", "app=web", "-n", namespace, "--timeout=60s")
     assert nodes.get("pods", "-n", namespace) is None
