@@ -10,6 +10,7 @@ import msgspec
 from tiffin.kube import names
 from tiffin.kube.manifests import Manifest
 from tiffin.operator import revisions
+from tiffin.operator.assigning import known_only
 from tiffin.operator.observing import Observed, number_of, seconds, see
 from tiffin.operator.revisions import Kept, Known
 from tiffin.plan.revision import Revision
@@ -183,6 +184,19 @@ def to_delete(history: History) -> tuple[str, ...]:
         if one.kept is not None:
             needed.add(one.number)
     return revisions.superfluous(history.known, needed)
+
+
+def lasting(history: History) -> History:
+    """Without a word of revisions that are about to be deleted, so that no later look has that to write."""
+    gone = set(to_delete(history))
+    if not gone:
+        return history
+    known = history.revisions.keys() - {one.number for one in history.known if one.name in gone}
+    kept = {
+        name: msgspec.structs.replace(one, standing=known_only(one.standing, known))
+        for name, one in history.kept.items()
+    }
+    return History(history.known, history.revisions, kept)
 
 
 def owner_reference(observed: Observed) -> dict[str, object]:

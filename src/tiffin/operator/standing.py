@@ -64,19 +64,20 @@ def stand(
     deployment = msgspec.structs.replace(scalers.settled(deployment, capabilities), warnings=warnings)
     history = histories.read(deployment, observed)
     found = placing.place(deployment, observed, history, capabilities, now)
+    lasting = histories.lasting(found.history)
     status = statuses.status_of(deployment, observed, found, settings, capabilities, now)
     native = statuses.native(deployment, status, observed, settings, capabilities, now)
     return Outcome(
         placement=found.placement,
         status=status,
         native_status=None if native == observed.object.get("status") else native,
-        revisions_to_write=histories.to_write(deployment, observed, found.history, now),
+        revisions_to_write=histories.to_write(deployment, observed, lasting, now),
         revisions_to_delete=histories.to_delete(found.history),
         notes=noting.notes(deployment, observed, history, found, status, native),
         keep=placing.outgoing(found),
         contests=placing.contests(deployment, found),
         requeue_after=_again(observed, found.again, now),
-        remembered=found.history.kept,
+        remembered=lasting.kept,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -207,6 +209,20 @@ def test_a_shadow_gets_copies_and_no_share(world: World) -> None:
         world.roll(name)
     shares = {share.variant: (share.weight, share.mirror_percent) for share in world.outcome.placement.shares}
     assert shares == {"a": (100.0, None), "shadow": (0.0, 40.0)}
+
+
+def test_what_is_said_of_a_revision_goes_together_with_it(world: World) -> None:
+    for number in range(2, 30):
+        world.apply(deployment(str(number)))
+        world.roll()
+        world.reconcile()
+        assert world.writes == 0, number
+    (standing,) = (
+        one["metadata"]["annotations"] for one in world.revisions.values() if "annotations" in one["metadata"]
+    )
+    assert set(json.loads(standing["tiffin.dev/standing"])["standing"]["proven"]) <= {
+        int(name.rpartition("-")[2]) for name in world.revisions
+    }
 
 
 # -- every history ---------------------------------------------------------------------------------------------
