@@ -176,6 +176,7 @@ def to_delete(history: History) -> tuple[str, ...]:
             kept.standing.current,
             kept.standing.rolled_out,
             kept.standing.previous,
+            kept.standing.latest_ready,
             *kept.standing.serving,
             *kept.residents.values(),
         )
