@@ -118,6 +118,9 @@ def test_kinds_and_the_version_are_found(cluster):
         assert kinds["", "ConfigMap"] == MAPS
         assert not kinds["", "Namespace"].is_namespaced
         assert kinds["autoscaling", "HorizontalPodAutoscaler"].version == "v2"
+        reads = api.reads
+        assert await api.kinds() == await api.kinds_one_by_one(), "both ways say the same"
+        assert api.reads - reads > 10, "the one is for servers without aggregated discovery"
         return await api.minor()
 
     assert run(cluster, use) >= 33

@@ -124,7 +124,8 @@ def test_the_last_replica_goes_when_nobody_calls_and_the_next_call_brings_one(
         cluster.kubectl("delete", "pod", first, "-n", namespace, "--grace-period=0", "--force")
         until(lambda: not pods(), "the pod to go")
         # What the call brings has to stay while the test looks at it, however slow the machine is.
-        cluster.kubectl("annotate", "--overwrite", "isvc/iris", "autoscaling.knative.dev/window=30m", "-n", namespace)
+        window = "autoscaling.knative.dev/window=30m"
+        cluster.kubectl("annotate", "--overwrite", "isvc/iris", window, "-n", namespace)
         (entry,) = own_slice()["ports"]
         assert own_slice()["endpoints"][0]["addresses"] == [address]
         until(lambda: "tiffin_activator_ports 1\n" in (page(PAGES_PORT, "/metrics", address) or ""), "its port")

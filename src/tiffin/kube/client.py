@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tiffin.errors import MissingExtra, PlatformError
+from tiffin.kube import discovered
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.names import FIELD_MANAGER
 
@@ -328,6 +329,16 @@ class Api:
 
         A group's versions need not have the same kinds.
         """
+        whole, core = await asyncio.gather(
+            self.ask("GET", "/apis", accept=discovered.ACCEPT), self.ask("GET", "/api", accept=discovered.ACCEPT)
+        )
+        if discovered.is_aggregated(whole) and discovered.is_aggregated(core):
+            told = discovered.kinds_in(whole) | discovered.kinds_in(core)
+            return {key: Kind(*one) for key, one in told.items()}
+        return await self.kinds_one_by_one()
+
+    async def kinds_one_by_one(self) -> dict[tuple[str, str], Kind]:
+        """The same of a server that only knows a list for each version of each group."""
         groups = (await self.ask("GET", "/apis"))["groups"]
         wanted = [("", "v1")]
         for group in groups:
