@@ -169,3 +169,19 @@ def test_a_kind_of_another_version_than_the_preferred_is_found(cluster):
     kinds = run(cluster, lambda api: asyncio.wait_for(use(api), 30))
     assert kinds["client.test", "Old"].version == "v1alpha1"
     assert kinds["client.test", "New"].version == "v1beta1"
+
+
+def test_a_message_that_repeats_an_object_is_cut_in_its_middle(cluster, namespace):
+    metadata = {"name": "big", "namespace": namespace}
+    one = {"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": metadata, "revision": 1}
+    kind = Kind("apps", "v1", "ControllerRevision", "controllerrevisions")
+
+    async def use(api):
+        await api.apply(kind, one | {"data": {"a": "y"}})
+        with pytest.raises(client.ApiError) as caught:
+            await api.apply(kind, one | {"data": {"a": "x" * 5000}})
+        return str(caught.value)
+
+    said = run(cluster, use)
+    assert 400 < len(said) < 700
+    assert said.rstrip().endswith("field is immutable")

@@ -24,6 +24,8 @@ from tiffin.kube.names import FIELD_MANAGER
 
 PAGE = 500
 """Objects of one answer to a list."""
+LONGEST_MESSAGE = 400
+"""Characters of a server's message that are passed on."""
 WATCH_SECONDS = 300
 """How long the server keeps one watch open; another follows it."""
 SECONDS = 30.0
@@ -413,6 +415,13 @@ def _query(given: Mapping[str, str | int | bool | None]) -> dict[str, str]:
 _ERRORS = {404: NotFound, 409: Conflict, 410: Expired, 400: Refused, 401: Refused, 403: Refused, 422: Refused}
 
 
+def _readable(message: str) -> str:
+    """Without the middle of what is long: whole objects are repeated there, and what is wrong stands at the end."""
+    if len(message) <= LONGEST_MESSAGE:
+        return message
+    return f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2 :]}"
+
+
 def _error(status: int, content: bytes, what: str) -> ApiError:
     try:
         said = msgspec.json.decode(content)
@@ -421,6 +430,6 @@ def _error(status: int, content: bytes, what: str) -> ApiError:
         message = content[:200].decode(errors="replace")
     found = _ERRORS.get(status, Unreachable if status in (408, 429) or status >= 500 else Refused)
     hints = {401: "the credentials are not accepted", 403: "whoever this runs as needs that right (RBAC)"}
-    error = found(f"{what}: {message or f'HTTP {status}'}", hint=hints.get(status))
+    error = found(f"{what}: {_readable(message) or f'HTTP {status}'}", hint=hints.get(status))
     error.status = status
     return error
