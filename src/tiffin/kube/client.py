@@ -416,7 +416,7 @@ _ERRORS = {404: NotFound, 409: Conflict, 410: Expired, 400: Refused, 401: Refuse
 
 
 def _readable(message: str) -> str:
-    """Without the middle of what is long: whole objects are repeated there, and what is wrong stands at the end."""
+    """Without the middle of what is long: whole objects are repeated there, and the reason stands at the end."""
     if len(message) <= LONGEST_MESSAGE:
         return message
     return f"{message[: LONGEST_MESSAGE // 2]} ... {message[-LONGEST_MESSAGE // 2 :]}"
