@@ -5,6 +5,7 @@
 --kubeconfig FILE    the cluster; the one this runs in, or KUBECONFIG, where none is named
 --context NAME       of the kubeconfig
 --no-election        lead without a Lease: for one process that is alone
+--lease-seconds N    how long others wait before they lead in its place; it is renewed three times as often
 --webhook-port PORT  answer the API server's reviews of objects there, over HTTPS; not at all by default
 --host, --port       where /metrics, /healthz and /readyz are; port 0 lets the system choose
 """
@@ -30,7 +31,7 @@ from tiffin.kube import client
 from tiffin.kube.client import ApiError
 from tiffin.kube.settings import NAMESPACE, Settings
 from tiffin.operator import running
-from tiffin.operator.election import Election, LostLease
+from tiffin.operator.election import LEASE_SECONDS, RETRY_SECONDS, Election, LostLease
 from tiffin.operator.running import Operator
 
 log = logging.getLogger("tiffin.operator")
@@ -47,10 +48,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--kubeconfig", default="")
     parser.add_argument("--context", default="")
     parser.add_argument("--no-election", action="store_true")
+    parser.add_argument("--lease-seconds", type=int, default=LEASE_SECONDS)
     parser.add_argument("--webhook-port", type=int, default=None)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8081)
     options = parser.parse_args(arguments)
+    if options.lease_seconds < 3 * RETRY_SECONDS:
+        parser.error(f"--lease-seconds: expected at least {3 * RETRY_SECONDS:g}, found {options.lease_seconds}")
     logs.install(os.environ.get("TIFFIN_LOG_LEVEL", "INFO").upper())
     for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
@@ -72,8 +76,8 @@ async def _run(options: argparse.Namespace) -> int:
     async with client.connect(kubeconfig=options.kubeconfig, context=options.context) as api:
         settings = await _settings(api, namespace, tuple(options.watch))
         operator = Operator(api, settings)
-        me = f"{os.environ.get('HOSTNAME') or socket.gethostname()}_{secrets.token_hex(4)}"
-        election = None if options.no_election else Election(api, namespace, me)
+        seconds = options.lease_seconds
+        election = None if options.no_election else Election(api, namespace, _name(), seconds=seconds)
         application = pages.application(api, operator, lambda: election is None or election.is_leader)
         runner, port = await pages.serve(application, options.host, options.port)
         log.info("metrics and health at http://%s:%d", options.host, port)
@@ -132,6 +136,12 @@ async def _settings(api: client.Api, namespace: str, watched: tuple[str, ...]) -
             log.warning("the settings cannot be read yet: %s", error)
         await asyncio.sleep(pause)
         pause = min(2 * pause, 15.0)
+
+
+def _name() -> str:
+    """Whom the Lease names. A container that starts again in its pod takes over from itself: it has one name."""
+    host = os.environ.get("HOSTNAME") or socket.gethostname()
+    return host if _OWN.exists() else f"{host}_{secrets.token_hex(4)}"
 
 
 def _namespace() -> str:

@@ -19,10 +19,9 @@ log = logging.getLogger(__name__)
 
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 LEASE_SECONDS = 30
-RENEW_SECONDS = 20.0
-"""Who could not renew it for so long leads no more; others wait longer, so that two never lead at once."""
+"""How long a lease lasts that nobody renews, where nothing else is said."""
 RETRY_SECONDS = 5.0
-"""Between two looks. Longer than client-go's 2: every renewal is a write of etcd, and calls do not wait for us."""
+"""Between two looks of who waits, and of who could not renew it."""
 
 Action = Literal["create", "take", "renew", "wait"]
 
@@ -53,10 +52,28 @@ def action(
     return "wait", sighting
 
 
-def written(lease: Manifest | None, me: str, what: Action, moment: str, *, namespace: str, name: str) -> Manifest:
-    """The lease to write; ``moment`` is now as Kubernetes writes it."""
+def pauses(seconds: int) -> tuple[float, float]:
+    """Of a lease that lasts so long: after how many seconds it is renewed, and after how many it is given up.
+
+    Each renewal is a write of etcd, so there are no more than the lease needs. Who could not renew it leads no
+    more after two thirds of it; others wait for the whole, so that two never lead at once.
+    """
+    return seconds / 3, 2 * seconds / 3
+
+
+def written(
+    lease: Manifest | None,
+    me: str,
+    what: Action,
+    moment: str,
+    *,
+    namespace: str,
+    name: str,
+    seconds: int = LEASE_SECONDS,
+) -> Manifest:
+    """The lease to write, for so many ``seconds``; ``moment`` is now as Kubernetes writes it."""
     spec: dict[str, Any] = dict((lease or {}).get("spec") or {})
-    spec |= {"holderIdentity": me, "leaseDurationSeconds": LEASE_SECONDS, "renewTime": moment}
+    spec |= {"holderIdentity": me, "leaseDurationSeconds": seconds, "renewTime": moment}
     if what != "renew":
         spec["acquireTime"] = moment
         spec["leaseTransitions"] = int(spec.get("leaseTransitions") or 0) + (what == "take")
@@ -65,13 +82,25 @@ def written(lease: Manifest | None, me: str, what: Action, moment: str, *, names
 
 
 class Election:
-    """Takes part as ``me``; ``lead`` runs only while the lease is held."""
+    """Takes part as ``me``; ``lead`` runs only while the lease is held.
 
-    def __init__(self, api: Api, namespace: str, me: str, *, name: str = "tiffin-operator") -> None:
+    Two processes that may run at once need two names. One that has the name of a holder takes its lease at once.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        namespace: str,
+        me: str,
+        *,
+        name: str = "tiffin-operator",
+        seconds: int = LEASE_SECONDS,
+    ) -> None:
         self._api = api
         self._namespace = namespace
         self._name = name
         self._me = me
+        self._seconds = seconds
         self._sighting: Sighting | None = None
         self.is_leader = False
 
@@ -111,22 +140,24 @@ class Election:
 
     async def _renew(self) -> None:
         loop = asyncio.get_running_loop()
-        renewed = loop.time()
+        pause, term = pauses(self._seconds)
+        renewed, wait = loop.time(), pause
         while True:
-            await asyncio.sleep(min(RETRY_SECONDS, max(0.0, renewed + RENEW_SECONDS - loop.time())))
+            await asyncio.sleep(min(wait, max(0.0, renewed + term - loop.time())))
             began = loop.time()  # others count from when the server wrote it, which was not before
             try:
                 # An answer that comes too late is none.
-                async with asyncio.timeout(max(0.1, renewed + RENEW_SECONDS - loop.time())):
+                async with asyncio.timeout(max(0.1, renewed + term - loop.time())):
                     held = await self._step()
             except TimeoutError:
                 held = False
+            wait = pause if held else min(RETRY_SECONDS, pause)
             if held:
                 renewed = began
             elif self._sighting is not None and self._sighting.record[0] not in ("", self._me):
                 raise LostLease(f"{self._sighting.record[0]} leads now")
-            elif loop.time() - renewed >= RENEW_SECONDS:
-                raise LostLease(f"the lease could not be renewed for {RENEW_SECONDS:g} s")
+            elif loop.time() - renewed >= term:
+                raise LostLease(f"the lease could not be renewed for {term:g} s")
 
     async def _step(self) -> bool:
         """Look at the lease once and do what is to be done; whether it is held now."""
@@ -140,7 +171,15 @@ class Election:
             if what == "wait":
                 return False
             moment = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-            wanted = written(lease, self._me, what, moment, namespace=self._namespace, name=self._name)
+            wanted = written(
+                lease,
+                self._me,
+                what,
+                moment,
+                namespace=self._namespace,
+                name=self._name,
+                seconds=self._seconds,
+            )
             if lease is None:
                 await self._api.create(LEASE, wanted)
             else:

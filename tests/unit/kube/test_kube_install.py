@@ -92,7 +92,7 @@ def test_one_namespace_needs_no_rights_in_others() -> None:
 
 def test_names_are_those_that_the_operator_looks_for() -> None:
     assert naming.SETTINGS == running.SETTINGS
-    assert election.Election.__init__.__kwdefaults__ == {"name": naming.LEASE}
+    assert election.Election.__init__.__kwdefaults__ == {"name": naming.LEASE, "seconds": election.LEASE_SECONDS}
     (config,) = of_kind("ConfigMap")
     key, _, value = running.ACTIVATOR.partition("=")
     pods = {

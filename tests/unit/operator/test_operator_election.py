@@ -5,8 +5,11 @@ import asyncio
 import pytest
 
 from tiffin.kube.client import Conflict, NotFound, Unreachable
+from tiffin.kube.install import programs
 from tiffin.operator import election
-from tiffin.operator.election import LEASE_SECONDS, RENEW_SECONDS, Election, LostLease, Sighting, action, written
+from tiffin.operator.election import LEASE_SECONDS, Election, LostLease, Sighting, action, pauses, written
+
+PAUSE, TERM = pauses(LEASE_SECONDS)
 
 
 def lease(holder, renewed="t1", *, seconds=LEASE_SECONDS, transitions=0):
@@ -147,7 +150,7 @@ def test_who_cannot_renew_stops_before_another_may_lead():
         return stopped
 
     (after,) = run(whole())
-    assert RENEW_SECONDS <= after < LEASE_SECONDS
+    assert TERM <= after < LEASE_SECONDS
 
 
 def test_an_answer_that_comes_late_does_not_make_a_term_longer():
@@ -162,7 +165,7 @@ def test_an_answer_that_comes_late_does_not_make_a_term_longer():
             await keep(kind, manifest)
             wrote = loop.time()
             server.is_away = True
-            await asyncio.sleep(RENEW_SECONDS - election.RETRY_SECONDS - 1)
+            await asyncio.sleep(TERM - PAUSE - 1)
 
         server.replace = replace
 
@@ -205,4 +208,73 @@ def test_an_end_of_its_own_is_no_loss_and_a_defect_comes_through():
             await Election(server, "n", "me").run(lead)
 
     run(whole())
-    assert election.RETRY_SECONDS < RENEW_SECONDS < LEASE_SECONDS
+
+
+def test_a_long_lease_is_renewed_less_than_once_a_minute():
+    async def whole():
+        server = Server()
+
+        async def lead():
+            await asyncio.sleep(3600.0)
+
+        await Election(server, "n", "me", seconds=programs.ALONE_SECONDS).run(lead)
+        return server
+
+    server = run(whole())
+    assert 20 < server.version < 60
+    assert server.lease["spec"]["leaseDurationSeconds"] == programs.ALONE_SECONDS
+
+
+def test_who_misses_one_renewal_tries_again_soon_and_leads_on():
+    async def whole():
+        server = Server()
+
+        async def lead():
+            await asyncio.sleep(2 * PAUSE - 1)
+            server.is_away = True
+            await asyncio.sleep(election.RETRY_SECONDS)
+            server.is_away = False
+            before = server.version
+            await asyncio.sleep(election.RETRY_SECONDS + 0.1)
+            return server.version - before
+
+        found = []
+
+        async def whole_lead():
+            found.append(await lead())
+
+        await Election(server, "n", "me").run(whole_lead)
+        return found[0]
+
+    assert run(whole()) == 1
+
+
+def test_who_waits_waits_as_long_as_the_holder_said():
+    async def whole():
+        server, loop = Server(), asyncio.get_running_loop()
+        server._keep(lease("gone", seconds=programs.ALONE_SECONDS))
+        began = loop.time()
+
+        async def lead():
+            return None
+
+        await Election(server, "n", "me").run(lead)
+        return loop.time() - began
+
+    after = run(whole())
+    assert programs.ALONE_SECONDS <= after <= programs.ALONE_SECONDS + 2 * election.RETRY_SECONDS
+
+
+def test_who_starts_again_with_its_name_leads_at_once():
+    async def whole():
+        server, loop = Server(), asyncio.get_running_loop()
+        server._keep(lease("me", seconds=programs.ALONE_SECONDS))
+        began = loop.time()
+
+        async def lead():
+            return None
+
+        await Election(server, "n", "me").run(lead)
+        return loop.time() - began
+
+    assert run(whole()) < 1

@@ -63,6 +63,10 @@ def _programs(chosen: Options) -> str:
     settings["data"] = {"settings.yaml": "SETTINGS"}
     text = whole.text((settings, *programs.around(chosen), *programs.deployments(chosen)), width=_WIDE)
     text = text.replace("data: {settings.yaml: SETTINGS}", _SETTINGS)
+    lasting = (
+        f"{{{{ ternary {programs.SEVERAL_SECONDS} {programs.ALONE_SECONDS} (gt (int .Values.replicas) 1) }}}}"
+    )
+    text = text.replace(f"--lease-seconds, '{programs.SEVERAL_SECONDS}'", f"--lease-seconds, '{lasting}'")
     for flag in ("--watch", "--namespace"):
         each = "{{ range .Values.watchNamespaces }}, " + flag + ", {{ . }}{{ end }}"
         text = text.replace(f", {flag}, {_WATCHED}", each)

@@ -15,6 +15,12 @@ USER = 1034
 """That of the runtime's image."""
 OPERATOR_PORT = 8081
 WEBHOOK_PORT = 8443
+ALONE_SECONDS, SEVERAL_SECONDS = 240, 30
+"""How long the Lease lasts of an operator that is alone, and of one of several.
+
+The one renews it less than once a minute, and gives it back when it ends: only where its node is lost must the
+next pod wait, which Kubernetes makes after a longer time. Who runs several wants another to lead soon.
+"""
 ACTIVATOR_PORT = 9090
 """Of its pages; Services that are at zero have ports of their own above 20000."""
 
@@ -38,6 +44,7 @@ def deployments(options: Options) -> tuple[Manifest, ...]:
     """The two programs; all but one of several operators wait."""
     command = ["python", "-m", "tiffin.operator", "--namespace", options.namespace]
     command += ["--host", "0.0.0.0", "--port", str(OPERATOR_PORT)]
+    command += ["--lease-seconds", str(SEVERAL_SECONDS if options.replicas > 1 else ALONE_SECONDS)]
     command += [word for one in options.watched for word in ("--watch", one)]
     ports = [_port("metrics", OPERATOR_PORT)]
     if options.webhook:
