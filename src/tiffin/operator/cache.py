@@ -114,9 +114,25 @@ def owner(manifest: Manifest | None) -> Place | None:
 
 
 def trimmed(manifest: Manifest) -> Manifest:
-    """The object without what nobody here reads, which can be most of its bytes."""
+    """The object without what nobody here reads, which can be most of its bytes.
+
+    There may be many pods of a deployment, and of their spec only the ports are read: the rest is in their
+    Deployment.
+    """
     metadata = {key: value for key, value in manifest["metadata"].items() if key != "managedFields"}
-    return {**manifest, "metadata": metadata}
+    annotations = metadata.get("annotations") or {}
+    if _COPY in annotations:
+        metadata["annotations"] = {key: value for key, value in annotations.items() if key != _COPY}
+    found = {**manifest, "metadata": metadata}
+    if manifest.get("kind") == "Pod" and manifest.get("apiVersion") == "v1":
+        containers = (manifest.get("spec") or {}).get("containers") or ()
+        found["spec"] = {"containers": [{key: one[key] for key in _READ if key in one} for one in containers]}
+    return found
+
+
+_COPY = "kubectl.kubernetes.io/last-applied-configuration"
+"""The object once more, as text."""
+_READ = ("name", "ports")
 
 
 def _version(manifest: Manifest) -> int:

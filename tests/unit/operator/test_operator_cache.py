@@ -85,3 +85,19 @@ def test_who_wrote_which_field_is_not_kept():
     cache = Cache()
     cache.put(MAPS, item("a", managedFields=[{"manager": "kubectl"}]))
     assert "managedFields" not in cache.get(MAPS, ("n", "a"))["metadata"]
+
+
+def test_of_a_pod_is_kept_what_is_read_of_it():
+    pods = Kind("", "v1", "Pod", "pods")
+    container = {"name": "main", "image": "i", "ports": [{"containerPort": 8080}], "env": [{"name": "A"}]}
+    annotations = {"kubectl.kubernetes.io/last-applied-configuration": "{}", "team": "red"}
+    pod = item("p", deployment="iris", annotations=annotations, managedFields=[{}]) | {"kind": "Pod"}
+    pod |= {"spec": {"containers": [container], "volumes": [{}]}, "status": {"podIP": "10.0.0.1"}}
+    cache = Cache()
+    cache.put(pods, pod)
+    found = cache.get(pods, ("n", "p"))
+    assert found["spec"] == {"containers": [{"name": "main", "ports": [{"containerPort": 8080}]}]}
+    assert found["status"] == pod["status"]
+    assert found["metadata"]["annotations"] == {"team": "red"}
+    assert "managedFields" not in found["metadata"]
+    assert owner(found) == ("n", "iris")
