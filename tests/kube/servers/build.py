@@ -32,6 +32,8 @@ PROGRAMS = (
     ("kubernetes", "k8s.io/kubernetes/cmd/kubelet", "kubelet"),
     ("pause", "tiffin.dev/tests/pause", "pause"),
 )
+# Systems that others run beside Tiffin, which some tests ask: what `make kube-peers` adds.
+PEERS = (("contour", "github.com/projectcontour/contour/cmd/contour", "contour"),)
 NO_GO = """error: the servers of the Kubernetes tests are built with Go, and there is no go command
 hint: install Go 1.26 or newer (https://go.dev/doc/install), or have setup-envtest fetch them and set
       KUBEBUILDER_ASSETS to where they are; without either, `make test` skips those tests"""
@@ -118,11 +120,13 @@ def fetch(go: str, shipped: dict[str, Any], into: Path) -> None:
 
 
 def main() -> None:
+    names = ", ".join(name for *_, name in (*PROGRAMS, *PEERS))
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("program", nargs="*", help="only these: " + ", ".join(name for *_, name in PROGRAMS))
+    options.add_argument("program", nargs="*", help=f"only these: {names}")
     options.add_argument("--if-go", action="store_true", help="do nothing where there is no Go")
+    options.add_argument("--peers", action="store_true", help="also " + ", ".join(name for *_, name in PEERS))
     chosen = options.parse_args()
-    if unknown := set(chosen.program) - {name for *_, name in PROGRAMS}:
+    if unknown := set(chosen.program) - {name for *_, name in (*PROGRAMS, *PEERS)}:
         options.error(f"no such program: {', '.join(sorted(unknown))}")
     go = shutil.which("go")
     if go is None:
@@ -133,9 +137,12 @@ def main() -> None:
     into = home() / "bin"
     into.mkdir(parents=True, exist_ok=True)
     for shipped in json.loads((HERE / "shipped.json").read_text()):
-        fetch(go, shipped, home() / "shipped")
-    for module, package, name in PROGRAMS:
-        if not chosen.program or name in chosen.program:
+        # Of a peer, its module is what is built: it is asked for with its program.
+        if not shipped.get("peer") or chosen.peers or shipped["peer"] in chosen.program:
+            fetch(go, shipped, home() / "shipped")
+    for module, package, name in (*PROGRAMS, *PEERS):
+        is_wanted = (module, package, name) in PROGRAMS or chosen.peers
+        if name in chosen.program or (is_wanted and not chosen.program):
             try:
                 build(go, module, package, name, into)
             except subprocess.CalledProcessError as error:
