@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from tiffin.kube import names
-from tiffin.kube.client import Api, Kind, Refused
+from tiffin.kube.client import Api, Kind, NotFound, Refused
 from tiffin.kube.manifests import Id, Manifest, identify
+from tiffin.operator import claims
 from tiffin.operator.cache import Cache, place
 
 _OWN_KEYS = ("name", "containerPort", "port", "mountPath", "key", "ip", "type", "uid")
@@ -72,7 +73,7 @@ class Applier:
         self._made: dict[Id, tuple[str, str]] = {}
 
     async def apply(self, kind: Kind, manifest: Manifest) -> bool:
-        """See that an object is as rendered; whether that took a write. Raises ApiError."""
+        """See that an object is as rendered; whether that took a write. Raises ApiError, NameTaken."""
         wanted = digest(manifest)
         there = self._cache.get(kind, place(manifest))
         if there is not None and not self._differs(manifest, wanted, there):
@@ -82,10 +83,28 @@ class Applier:
             # The number was decided from what is cached. Where somebody wrote another one meanwhile, as the
             # activator does, this is a conflict, and it is decided again.
             wanted_now["metadata"]["resourceVersion"] = there["metadata"].get("resourceVersion")
+        if there is None:
+            await self._see_whose(kind, manifest)
         made = await self._written(kind, wanted_now, is_there=there is not None)
         self._made[identify(manifest)] = (wanted, digest(projected(made, manifest)))
         self._cache.put(kind, made)
         return True
+
+    async def _see_whose(self, kind: Kind, manifest: Manifest) -> None:
+        """An object that is not known to be ours may be somebody else's: theirs is left as it is.
+
+        What KServe made of the same InferenceService has its owner already, and is taken over. Raises NameTaken.
+        """
+        metadata = manifest["metadata"]
+        owners = metadata.get("ownerReferences") or ()
+        if not owners:
+            return
+        try:
+            found = await self._api.metadata(kind, metadata.get("namespace", ""), metadata["name"])
+        except NotFound:
+            return
+        if not any(is_owned(found, one["uid"]) for one in owners):
+            raise claims.occupied(manifest, owners[0]["uid"])
 
     async def _written(self, kind: Kind, manifest: Manifest, *, is_there: bool) -> Manifest:
         try:

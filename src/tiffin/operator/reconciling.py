@@ -22,7 +22,7 @@ from tiffin.kube import render
 from tiffin.kube.client import Api, Conflict, Kind, NotFound, Refused
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.settings import Settings
-from tiffin.operator import refusing, standing
+from tiffin.operator import claims, refusing, standing
 from tiffin.operator.applying import Applier, difference, is_owned
 from tiffin.operator.cache import Cache
 from tiffin.operator.discovery import FOREIGN, UNSERVED, WRITTEN, Discovery, GroupKind
@@ -42,6 +42,9 @@ TAKEOVER = "tiffin.dev/takeover"
 """An annotation, ``"true"``: this object is Tiffin's although another system would look after it."""
 FINALIZER = "inferenceservice.finalizers"
 """By which KServe's controller, wherever it runs, marks what it looks after."""
+
+TAKEN_SECONDS = 15.0
+"""How soon to look again whether a name is free."""
 
 _SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 _ROUTES = ("HTTPRoute", "GRPCRoute", "Ingress")
@@ -126,8 +129,14 @@ class Reconciler:
         self._passed_over.discard(key)
         settings = self._settings()
         try:
+            first = claims.holder(document, self._namesakes(key))
+            if first is not None:
+                raise claims.taken_by(first)
             deployment = await self.read(document)
             return await self._reconcile(key, kind, document, deployment, settings)
+        except claims.NameTaken as error:
+            await self._refuse(kind, document, error, claims.REASON)
+            return TAKEN_SECONDS  # What has the name may be of a kind that nobody watches.
         except SpecError as error:
             await self._refuse(kind, document, error)
             return None
@@ -135,6 +144,16 @@ class Reconciler:
             # It may be the object's fault, a quota's, or a missing right: whoever wrote it should see which.
             await self._refuse(kind, document, error, refusing.REFUSED)
             raise
+
+    def _namesakes(self, key: Key) -> list[Manifest]:
+        """What else is looked after here and has that name."""
+        found = []
+        for pair in WRITTEN:
+            kind = self._discovery.kinds.get(pair) if pair != key.kind else None
+            other = self._cache.get(kind, (key.namespace, key.name)) if kind is not None else None
+            if other is not None and self.is_ours(key._replace(kind=pair), other):
+                found.append(other)
+        return found
 
     async def read(self, document: Manifest) -> Deployment:
         """An object with what it refers to. Raises SpecError, and ApiError where that cannot be learnt now."""

@@ -141,6 +141,14 @@ class Operator:
             return
         for key in keys_for(change.object, change.kind):
             self.workers.add(key, after=NEAR_SECONDS)
+            if pair in WRITTEN and change.after is None:
+                self._freed(key)
+
+    def _freed(self, gone: Key) -> None:
+        """Its name is free for one of another kind."""
+        for pair in WRITTEN:
+            if pair != gone.kind:
+                self.workers.add(gone._replace(kind=pair), after=NEAR_SECONDS)
 
     def _of_pod(self, change: Change) -> None:
         """A pod is its ReplicaSet's, and that its Deployment's: its label says whose that is."""

@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tiffin.kube import names
-from tiffin.kube.client import Kind, Refused
+from tiffin.kube.client import Kind, NotFound, Refused
 from tiffin.operator.applying import Applier, difference, digest, marked, projected
 from tiffin.operator.cache import Cache
+from tiffin.operator.claims import NameTaken
 
 DEPLOYMENTS = Kind("apps", "v1", "Deployment", "deployments")
 OWNER = "uid-of-the-object"
@@ -41,6 +42,12 @@ class Server:
     def __init__(self):
         self.version, self.writes, self.deleted = 0, 0, []
         self.refusals = 0
+        self.theirs = {}
+
+    async def metadata(self, kind, namespace, name):
+        if name not in self.theirs:
+            raise NotFound(name)
+        return {"metadata": self.theirs[name]}
 
     async def apply(self, kind, manifest):
         self.writes += 1
@@ -256,3 +263,21 @@ def test_what_a_server_adds_to_objects_without_a_name_is_no_difference():
     assert projected([made], [rule]) == [rule]
     assert projected([made, made], [rule]) != [rule]
     assert projected([{**made, "matches": []}], [rule]) != [rule]
+
+
+@pytest.mark.parametrize(
+    ("theirs", "writes"),
+    [({}, 0), ({"ownerReferences": [{"uid": "another"}]}, 0), ({"ownerReferences": [{"uid": OWNER}]}, 1)],
+    ids=["nobody's", "another's", "made for the same object"],
+)
+def test_an_object_that_is_there_already_is_taken_only_where_it_has_the_owner(theirs, writes):
+    async def whole():
+        server, _, applier = world()
+        server.theirs["x"] = theirs
+        try:
+            await applier.apply(DEPLOYMENTS, rendered())
+        except NameTaken as error:
+            assert "Deployment x" in str(error)
+        return server.writes
+
+    assert asyncio.run(whole()) == writes
