@@ -15,7 +15,7 @@ from tiffin.kube.settings import Settings
 from tiffin.operator.activator import targets
 from tiffin.operator.autoscaler import Autoscaler
 from tiffin.operator.cache import Cache, Change
-from tiffin.operator.discovery import REFERRED, Discovery
+from tiffin.operator.discovery import REFERRED, WRITTEN, Discovery
 from tiffin.operator.judging import Judge, looks_of
 from tiffin.operator.queue import Queue, Workers
 from tiffin.operator.reconciling import Key, Reconciler, keys_for, keys_of
