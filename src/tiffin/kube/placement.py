@@ -17,12 +17,20 @@ from tiffin.spec import Component
 Role = Literal["stable", "candidate"]
 
 
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """A Service of Knative's gives ``percent`` of its calls to its newest revision, and the others to ``rest``."""
+
+    percent: int
+    rest: str
+
+
 class Slot(msgspec.Struct, frozen=True, kw_only=True):
     """A set of equal pods: one component of one revision of one variant.
 
     ``revision`` is its name, as in ``iris-00003``. ``replicas`` is what the operator wants; ``None``: the
     number is someone else's (an HPA, KEDA, a person). ``held``: nobody can serve now, so calls go to the
-    activator, which knows them by ``activator_port`` (``None``: it never goes to zero).
+    activator, which knows them by ``activator_port`` (``None``: it never goes to zero). ``split`` is for a slot
+    that Knative runs; ``None``: all calls are for its newest revision.
     """
 
     variant: str
@@ -32,6 +40,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int | None = None
     held: bool = False
     activator_port: int | None = None
+    split: Split | None = None
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):

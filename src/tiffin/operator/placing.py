@@ -10,7 +10,7 @@ import msgspec
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.placement import Placement, Role, Slot
-from tiffin.operator import assigning, histories, rollouts
+from tiffin.operator import assigning, histories, knative, rollouts
 from tiffin.operator.assigning import Step, View
 from tiffin.operator.counting import is_idle, owner_of, replicas_of
 from tiffin.operator.histories import History
@@ -107,7 +107,7 @@ def _step(
     revisions: Mapping[int, Revision],
     now: float,
 ) -> Step:
-    # Knative makes revisions of its own, and gives the newest one all calls.
+    # Knative makes revisions of its own in one Service, and ``knative.split`` shares the calls among them.
     is_split = variant.name == deployment.variant and not any(
         component.scaling.autoscaler == "knative" for component in deployment.components
     )
@@ -195,6 +195,11 @@ def _slot(
     own = seen.get((variant, role), Seen()).parts.get(component.name)
     owner = owner_of(component.scaling)
     service = names.service(deployment, slot)
+    if owner == "knative" and variant == deployment.variant:
+        there = knative.services(deployment, observed).get(component.name)
+        status = observed.object.get("status") or {}
+        split = knative.split(deployment.canary_percent, there, component.name, status, revision.name)
+        slot = msgspec.structs.replace(slot, split=split)
     return msgspec.structs.replace(
         slot,
         replicas=replicas_of(

@@ -42,6 +42,8 @@ _HINTS = {
 }
 _WORST = ("CrashLoopBackOff", "OOMKilled", "Failed", "ModelLoadFailed", *_CONFIGURATION, *_IMAGE, "FailedMount",
           "FailedAttachVolume", "Evicted", "Unschedulable", "FailedCreatePodSandBox", "Unhealthy")  # fmt: skip
+_ERROR, _HINT = "error: ", "hint: "
+"""What commands of Tiffin begin their last lines with."""
 _POD_NAME = re.compile(r'^(pods?) "[^"]*" ')
 _BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(?:: ErrImagePull: )?')
 
@@ -108,6 +110,9 @@ def of_part(part: Part) -> Problem | None:
     if progressing.get("status") == "False":
         reason = str(progressing.get("reason") or "ProgressDeadlineExceeded")
         return _problem(reason, f"{part.name} made no progress within its deadline")
+    ready = by_type.get("Ready") or {}  # Only Services of Knative say so.
+    if ready.get("status") == "False" and part.is_current:
+        return _problem(str(ready.get("reason") or "NotReady"), str(ready.get("message") or "it is not ready"))
     return None
 
 
@@ -163,9 +168,22 @@ def _ended(name: str, container: _Fields, ended: _Fields) -> Problem:
         return _problem("OOMKilled", f"{name} used more memory than its limit", lines, code)
     how = "ended" if code is None else f"ended with exit code {code}"
     if name == FETCHING:
-        told = lines[-1] if lines else f"{name} {how}"
-        return _problem("ModelLoadFailed", f"the model could not be fetched: {told}", lines, code)
+        told, hint, rest = _said(lines)
+        return _problem(
+            "ModelLoadFailed", f"the model could not be fetched: {told or f'{name} {how}'}", rest, code, hint
+        )
     return _problem("CrashLoopBackOff", f"{name} {how}", lines, code)
+
+
+def _said(lines: Sequence[str]) -> tuple[str, str, Sequence[str]]:
+    """The last error of a program of ours, its hint, and the lines that say something else; else the last line."""
+    errors = [at for at, line in enumerate(lines) if line.startswith(_ERROR)]
+    if not errors:
+        return (lines[-1] if lines else ""), "", lines
+    at = errors[-1]
+    hint = next((line.removeprefix(_HINT) for line in lines[at + 1 :] if line.startswith(_HINT)), "")
+    rest = [line for line in lines if not line.startswith((_ERROR, _HINT))]
+    return lines[at].removeprefix(_ERROR), hint, rest
 
 
 def _of_events(pod: Manifest, events: Sequence[Manifest]) -> Iterable[Problem]:
@@ -186,11 +204,11 @@ def _of_events(pod: Manifest, events: Sequence[Manifest]) -> Iterable[Problem]:
         yield _problem(reason, message)
 
 
-def _problem(reason: str, message: str, log: Sequence[str] = (), code: object = None) -> Problem:
+def _problem(reason: str, message: str, log: Sequence[str] = (), code: object = None, hint: str = "") -> Problem:
     exit_code = code if isinstance(code, int) else None
     message = message if len(message) <= _LONGEST else message[: _LONGEST - 1] + "…"
     return Problem(
-        reason=reason, message=message, hint=_HINTS.get(reason, ""), log=tuple(log), exit_code=exit_code
+        reason=reason, message=message, hint=hint or _HINTS.get(reason, ""), log=tuple(log), exit_code=exit_code
     )
 
 

@@ -66,7 +66,12 @@ def stand(
     found = placing.place(deployment, observed, history, capabilities, now)
     lasting = histories.lasting(found.history)
     status = statuses.status_of(deployment, observed, found, settings, capabilities, now)
-    native = statuses.native(deployment, status, observed, settings, capabilities, now)
+    given = {
+        slot.component.name: slot.revision
+        for slot in found.placement.slots
+        if slot.variant == deployment.variant and slot.role == "stable"
+    }
+    native = statuses.native(deployment, status, observed, settings, capabilities, now, given)
     return Outcome(
         placement=found.placement,
         status=status,

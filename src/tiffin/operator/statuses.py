@@ -15,7 +15,7 @@ from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.settings import Settings
-from tiffin.operator import addresses, problems
+from tiffin.operator import addresses, knative, knative_status, problems
 from tiffin.operator.observing import Observed, moment, number_of, seconds
 from tiffin.operator.placing import Placed
 from tiffin.operator.problems import rank
@@ -37,7 +37,9 @@ def status_of(
     now: float,
 ) -> DeploymentStatus:
     """What a deployment is like now."""
-    urls = addresses.urls(deployment, settings, capabilities)
+    entry = knative.services(deployment, observed).get(deployment.entry)
+    urls = knative.urls([knative.told(entry)] if entry is not None else [])
+    urls = urls or addresses.urls(deployment, settings, capabilities)
     view = view_of(deployment, observed, placed)
     revisions = placed.history.revisions
 
@@ -66,8 +68,12 @@ def native(
     settings: Settings,
     capabilities: Capabilities,
     now: float,
+    given: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """``status`` of the object, in the words of the system it was written for."""
+    """``status`` of the object, in the words of the system it was written for.
+
+    ``given`` is the revision that each component of the main variant is given now, by component.
+    """
     found = addresses.native_status(deployment, status, settings, capabilities)
     if deployment.dialect not in ("kserve", "seldon"):
         found = {key: value for key, value in found.items() if key not in INTERNAL}
@@ -75,8 +81,16 @@ def native(
         found["conditions"] = [_as_kubernetes(one) for one in status.conditions]
         found["warnings"] = list(status.warnings)
         found["urls"] = list(status.urls)
+    elif capabilities.knative and deployment.dialect == "kserve" and _is_on_knative(deployment):
+        services, before = knative.services(deployment, observed), observed.object.get("status") or {}
+        found = knative_status.laid_over(found, deployment, services, before, given or {})
     plain = msgspec.json.decode(msgspec.json.encode(found))
     return _dated(plain, observed.object, now)
+
+
+def _is_on_knative(deployment: Deployment) -> bool:
+    on_knative = all(part.scaling.autoscaler == "knative" for part in deployment.components)
+    return on_knative and not deployment.stopped
 
 
 def written_conditions(manifest: Manifest) -> tuple[Condition, ...]:

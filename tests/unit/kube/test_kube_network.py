@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiffin.dialects import live
 from tiffin.errors import SpecError
 from tiffin.kube.capabilities import Capabilities
-from tiffin.kube.placement import Placement, Share, Slot, fresh
+from tiffin.kube.placement import Placement, Share, Slot, Split, fresh
 from tiffin.kube.render import hosts, ingress, knative, monitors, render, routes, scalers, unsupported
 from tiffin.kube.settings import Gateway, Settings
 from tiffin.spec import (
@@ -27,9 +27,11 @@ from tiffin.spec import (
     Match,
     Measure,
     ModelSource,
+    Rollout,
     Rule,
     Scaling,
     Stabilization,
+    Step,
     Traffic,
     Variant,
 )
@@ -144,6 +146,13 @@ CASES = {
         ),
         Settings(), EVERYTHING, {},
     ),
+    "kserve-knative-canary": (
+        isvc(
+            {"canaryTrafficPercent": 10},
+            annotations=raw(**{"deploymentMode": "Knative", "enable-tag-routing": "true"}),
+        ),
+        Settings(), EVERYTHING, {("main", "stable"): Split(percent=10, rest="iris-predictor-00001")},
+    ),
     "kserve-monitored": (isvc(), Settings(gateway=Gateway(name="g", section="https")), EVERYTHING, {}),
     "tiffin-rules": (RULED, Settings(), GATEWAY, {("main", "stable"): 100.0, ("small", "stable"): 0.0}),
     "seldon-arms": (
@@ -159,9 +168,13 @@ def placed(document, weights):
     slots, shares = [], []
     for (variant, role), weight in (weights or {(deployment.variant, "stable"): 100}).items():
         found = next(one for one in deployment.all_variants if one.name == variant)
+        split = weight if isinstance(weight, Split) else None
         slots += [
-            Slot(variant=variant, component=part, role=role, revision="iris-00001") for part in found.components
+            Slot(variant=variant, component=part, role=role, revision="iris-00001", split=split)
+            for part in found.components
         ]
+        if split is not None:
+            continue
         mirrored = {"mirror_percent": 50.0} if weight == "mirror" else {"weight": float(weight)}
         shares.append(Share(variant=variant, role=role, **mirrored))
     owner = (document["apiVersion"], document["kind"])
@@ -258,7 +271,15 @@ def test_what_a_cluster_does_not_have_is_said_by_name():
     canary = live.read_object(isvc({"canaryTrafficPercent": 10}))
     assert "split by the Gateway API only" in str(unsupported(canary, INGRESS, Capabilities())[0])
     knative = live.read_object(isvc({"canaryTrafficPercent": 10}, annotations=raw(deploymentMode="Knative")))
-    assert "is not done in mode Knative" in str(unsupported(knative, Settings(), EVERYTHING)[0])
+    assert not unsupported(knative, Settings(), EVERYTHING)
+    arms = msgspec.structs.replace(
+        knative, variants=(Variant(name="b", components=knative.components, weight=5.0),)
+    )
+    assert "are not called in mode Knative" in str(unsupported(arms, Settings(), EVERYTHING)[0])
+    judged = msgspec.structs.replace(
+        knative, canary_percent=None, rollout=Rollout(steps=(Step(weight=50.0, seconds=1.0),))
+    )
+    assert "give canaryTrafficPercent by hand" in str(unsupported(judged, Settings(), EVERYTHING)[0])
 
 
 names_of_headers = st.sampled_from(["x-a", "X-A", "x-b", "x-c", "x_d", "seldon"])

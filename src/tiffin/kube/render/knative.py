@@ -16,6 +16,7 @@ from tiffin.spec import Component, Deployment, SpecWarning
 
 _LOCAL = {"networking.knative.dev/visibility": "cluster-local"}
 """A label: Knative gives it no address outside of the cluster."""
+TAGGED = "serving.kserve.io/enable-tag-routing"
 _PREFIX = "autoscaling.knative.dev/"
 _NOT_THERE = ("lifecycle", "resizePolicy", "restartPolicy")
 """Fields of containers that Knative refuses."""
@@ -58,8 +59,20 @@ def _spec(
     metadata["annotations"] = {**metadata.get("annotations", {}), **_scaling(component)}
     return {
         "template": {"metadata": metadata, "spec": spec},
-        "traffic": [{"latestRevision": True, "percent": 100}],
+        "traffic": _traffic(deployment, slot),
     }
+
+
+def _traffic(deployment: Deployment, slot: Slot) -> list[dict[str, Any]]:
+    """Shares of Knative's revisions, with the tags that KServe gives them: each tag is an address of its own."""
+    split = slot.split
+    newest: dict[str, Any] = {"latestRevision": True, "percent": 100 if split is None else split.percent}
+    if deployment.annotations.get(TAGGED) == "true":
+        newest["tag"] = "latest"
+    if split is None:
+        return [newest]
+    rest = {"latestRevision": False, "revisionName": split.rest, "percent": 100 - split.percent, "tag": "prev"}
+    return [newest, rest]
 
 
 def _container(container: dict[str, Any], *, is_first: bool) -> dict[str, Any]:
@@ -85,13 +98,14 @@ def _scaling(component: Component) -> dict[str, str]:
 
 
 def unsupported(deployment: Deployment, capabilities: Capabilities) -> tuple[SpecWarning, ...]:
-    """A split between revisions of Knative's is not made here."""
-    knative = any(capabilities.knative and part.scaling.autoscaler == "knative" for part in deployment.components)
-    if not knative or (
-        deployment.canary_percent is None and not deployment.variants and deployment.rollout is None
-    ):
+    """Splits that are not between two revisions of one Service."""
+    if not any(capabilities.knative and part.scaling.autoscaler == "knative" for part in deployment.components):
         return ()
-    message = (
-        "is not done in mode Knative: the newest revision gets all calls; leave the mode out to have the split"
-    )
-    return (SpecWarning("spec.predictor.canaryTrafficPercent", message, "kubernetes"),)
+    found = []
+    if deployment.variants:
+        message = "are not called in mode Knative, whose ingress knows one predictor; leave the mode out"
+        found.append(SpecWarning("variants", message, "kubernetes"))
+    if deployment.rollout is not None:
+        message = "is not done in mode Knative: give canaryTrafficPercent by hand, or leave the mode out"
+        found.append(SpecWarning("rollout", message, "kubernetes"))
+    return tuple(found)
