@@ -11,7 +11,7 @@ Errors are told apart by what can be done: ``NotFound``, ``Conflict`` (somebody 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -230,9 +230,7 @@ class Api:
             async with self._http.stream("GET", path, params=query, timeout=timeout) as answer:
                 if answer.status_code >= 400:
                     raise _error(answer.status_code, await answer.aread(), f"GET {path}")
-                async for line in answer.aiter_lines():
-                    if not line:
-                        continue
+                async for line in whole_lines(answer.aiter_bytes()):
                     said = msgspec.json.decode(line)
                     if said["type"] == "ERROR":
                         status = said["object"]
@@ -402,6 +400,18 @@ def connect(*, kubeconfig: str | Path = "", context: str = "") -> Api:
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=20)
     http = httpx2.AsyncClient(**ConnectionParams().httpx_params(chosen), limits=limits)
     return Api(http, namespace=chosen.namespace or "default")
+
+
+async def whole_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Lines with something in them, whole ones only: what a server that ends cuts off is no event."""
+    rest: list[bytes] = []
+    async for chunk in chunks:
+        first, *more = chunk.split(b"\n")
+        rest.append(first)
+        for part in more:
+            line, rest = b"".join(rest), [part]
+            if line.strip():
+                yield line
 
 
 def _query(given: Mapping[str, str | int | bool | None]) -> dict[str, str]:
