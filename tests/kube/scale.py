@@ -141,7 +141,9 @@ class Run:
             self._cluster.stop_server()
             time.sleep(5)
             self._cluster.start_server()
-            self.step("update, server away", lambda: None, lambda: self._ready(2))
+            world.until(lambda: meddled[0] >= len(self._names), "somebody to write to all", GIVE_UP_SECONDS)
+        # From here on nobody writes, for each write is a generation that a slow machine has to come to.
+        self.step("update, server away", lambda: None, lambda: self._ready(2))
         print(f"{meddled[0]} writes of somebody else; {self.operator.number(FAILURES):.0f} looks repeated")
         self._check(2)
         self._delete_half()
@@ -230,7 +232,7 @@ class Run:
 
     @contextlib.contextmanager
     def _meddling(self) -> Iterator[list[int]]:
-        """Somebody who writes to the Deployments, one after the other, until the end.
+        """Somebody who writes to the Deployments, one after the other, again and again.
 
         Not to the objects: what is written there is for the pods, and a revision of its own.
         """
