@@ -113,7 +113,8 @@ def _ready(revision: RevisionStatus | None, component: str) -> tuple[str, str, s
 
 
 def _told(problem: Problem) -> str:
-    return "\n".join((problem.message, *problem.log)) if problem.log else problem.message
+    hint = (f"hint: {problem.hint}",) if problem.hint else ()
+    return "\n".join((problem.message, *problem.log, *hint))
 
 
 def _ingress(parts: dict[str, tuple[str, str, str]], status: DeploymentStatus) -> tuple[str, str, str]:

@@ -199,3 +199,13 @@ def test_whatever_a_status_holds_something_is_said(status: dict[str, Any]) -> No
     found = problems.of_pod(one)
     assert found is None or found.reason
     assert problems.is_fetching(one) in (True, False)
+
+
+def test_what_a_fetch_says_last_is_told_once_with_its_own_hint() -> None:
+    said = "hint: a\nerror: nothing at s3://b/k\nhint: check the spelling\nfetching again\n"
+    again = "error: nothing at s3://b/k\nhint: check the spelling\n"
+    init = container("storage-initializer", state=ended(1, said + again))
+    problem = told(initContainerStatuses=[init])
+    assert problem.message == "the model could not be fetched: nothing at s3://b/k"
+    assert problem.hint == "check the spelling"
+    assert problem.log == ("fetching again",)
