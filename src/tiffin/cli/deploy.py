@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -69,12 +70,17 @@ def deploy(
     else:
         read = documents.read(sources.sources(files or []))
         found, texts = [one.value for one in read], [one.file for one in read]
-    for document, text in zip(found, texts, strict=True):
-        for built in needed(document, Path(text).parent if text else Path()):
-            _to_image(built, _registry(registry), base=base, insecure=insecure)
-    import yaml
-
-    done = client.apply([Source(text=yaml.safe_dump_all(found, sort_keys=False), file="what is deployed")])
+    services = [
+        built
+        for document, text in zip(found, texts, strict=True)
+        for built in needed(document, Path(text).parent if text else Path())
+    ]
+    if services:
+        prefix = _registry(registry)
+        client.apply(_source(rehearsed(found, prefix)), dry_run=True)  # before minutes of building
+        for built in services:
+            _to_image(built, prefix, base=base, insecure=insecure)
+    done = client.apply(_source(found))
     for warning in notices.about(done):
         output.warn(warning)
     if not as_json:
@@ -98,6 +104,28 @@ def needed(document: dict[str, Any], base: Path) -> Iterator[Built]:
     if document.get("kind") != PROJECT["kind"] or not str(document.get("apiVersion")).startswith("tiffin.dev/"):
         return
     yield from _within(document.get("spec"), base)
+
+
+def rehearsed(found: Sequence[dict[str, Any]], registry: str) -> list[dict[str, Any]]:
+    """The same manifests as if all that has to be built were, for a server to judge the rest of them. Pure."""
+    copies = copy.deepcopy(list(found))
+    for document in copies:
+        for number, built in enumerate(needed(document, Path())):
+            _name(built, f"{registry}/rehearsal:{number}", built.target or "service:Rehearsal")
+    return copies
+
+
+def _name(built: Built, image: str, target: str) -> None:
+    """Let the manifest name an image instead of sources."""
+    own = built.holder[built.kind]
+    said = {} if isinstance(own, str) else {key: value for key, value in own.items() if key != "directory"}
+    built.holder[built.kind] = {**said, **({"target": target} if target else {}), "bundle": image}
+
+
+def _source(documents: Sequence[dict[str, Any]]) -> list[Source]:
+    import yaml
+
+    return [Source(text=yaml.safe_dump_all(documents, sort_keys=False), file="what is deployed")]
 
 
 def _within(value: Any, base: Path) -> Iterator[Built]:
@@ -134,10 +162,7 @@ def _to_image(built: Built, registry: str, *, base: str, insecure: bool) -> None
     image = f"{registry}/{tag}"
     arguments = ["image", tag, "--tag", image, "--push", *(("--base", base) if base else ())]
     _run([*arguments, *(("--insecure",) if insecure else ())])
-    own = built.holder[built.kind]
-    said = {} if isinstance(own, str) else {key: value for key, value in own.items() if key != "directory"}
-    target = built.target or _target(tag)
-    built.holder[built.kind] = {**said, **({"target": target} if target else {}), "bundle": image}
+    _name(built, image, built.target or _target(tag))
 
 
 def _build(directory: Path, target: str) -> str:

@@ -35,3 +35,16 @@ def test_services_and_classes_of_this_machine_are_built(spec, needed):
 def test_objects_of_others_are_applied_as_they_are():
     isvc = document({"predictor": {"service": "x:Y"}}, "InferenceService", "serving.kserve.io/v1beta1")
     assert not list(deploy.needed(isvc, Path()))
+
+
+def test_a_server_judges_what_is_not_built_yet_as_if_it_were():
+    found = [
+        document({"service": {"directory": "src"}, "resources": {"cpu": 1}}),
+        document({"variants": [{"class": "c:D"}]}),
+    ]
+    service, other = deploy.rehearsed(found, "registry.example.com/team")
+    assert service["spec"]["service"]["bundle"] == "registry.example.com/team/rehearsal:0"
+    assert service["spec"]["resources"] == {"cpu": 1}
+    assert other["spec"]["variants"][0]["class"]["target"] == "c:D"
+    assert not list(deploy.needed(service, Path()))
+    assert list(deploy.needed(found[0], Path()))  # what was given is as it was
