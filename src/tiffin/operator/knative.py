@@ -127,6 +127,9 @@ def split(
     now, said = rolled(service, component, native_status), told(service)
     if not now.latest:
         return None
+    if said.pinned and newest == said.tiffin and not said.is_current:
+        # Decided for this template already, and Knative has not looked yet: another decision would undo it.
+        return Split(percent=round(percent), rest=said.pinned)
     # A template that Knative has not made a revision of yet is what comes beside the one that is rolled out.
     is_template_known = newest == said.tiffin and said.state("ConfigurationsReady")[0] == "True"
     is_rolled_out = is_template_known and now.latest == said.ready == said.created

@@ -115,6 +115,8 @@ def test_what_was_rolled_out_is_taken_back_and_tried_again(world: KnativeWorld) 
     world.knative()
     world.apply(served_by_knative("2", 0))
     assert world.split() == [("latest", 0), (FIRST, 100)]
+    world.reconcile()
+    assert world.split() == [("latest", 0), (FIRST, 100)], "it stays so until Knative has looked"
     world.knative()
     assert rolled_out(world) == (FIRST, FIRST)
     assert world.split() == [("latest", 0), (FIRST, 100)]
