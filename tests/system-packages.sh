@@ -2,8 +2,8 @@
 # Installs the Debian packages that optional tests use: real registries, engines, databases, a browser. Needs root and
 # apt; without them it says so, and those tests are skipped with their reason. Never fails.
 set -uo pipefail
-packages=(busybox-static chromium containernetworking-plugins docker.io docker-registry iproute2 postgresql prometheus)
-packages+=(redis-server skopeo)
+packages=(busybox-static chromium containernetworking-plugins docker.io docker-registry iproute2 nftables postgresql)
+packages+=(prometheus redis-server skopeo)
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "no apt-get as root here: tests that use ${packages[*]} are skipped where those are missing"
     exit 0

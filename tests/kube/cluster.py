@@ -1,7 +1,8 @@
 """A real Kubernetes API server for tests: etcd, kube-apiserver, and on demand what makes objects live.
 
 Binaries come from ``KUBEBUILDER_ASSETS``, or from where ``make kube`` keeps them. Everything listens on
-loopback, on ports that were free, in a directory that is gone afterwards.
+loopback, on ports that were free, in a directory that is gone afterwards; for pods of a real node the API server
+listens on an address that they reach.
 
 By hand: ``python tests/kube/cluster.py`` starts one with all parts, prints its KUBECONFIG, and stops at Ctrl-C.
 """
@@ -32,6 +33,7 @@ _MODULE = (Path(__file__).parent / "servers" / "kubernetes" / "go.mod").read_tex
 VERSION = re.findall(r"^require k8s\.io/kubernetes (v\S+)", _MODULE, re.MULTILINE)[0]
 NEEDED = ("etcd", "kube-apiserver", "kubectl")
 START_SECONDS = 90.0
+LOOPBACK = "127.0.0.1"
 HOW = "`make kube` gets them (Go is needed), or set KUBEBUILDER_ASSETS to a directory that has them"
 
 
@@ -65,24 +67,30 @@ def program(name: str, binaries: Path) -> Path:
     raise Missing(f"{name} is not in {binaries}: `make kube` builds it (Go is needed)")
 
 
-def free_port() -> int:
+def free_port(address: str = LOOPBACK) -> int:
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
+        sock.bind((address, 0))
         return int(sock.getsockname()[1])
 
 
 class Cluster:
     """One control plane. ``kubeconfig`` is of a member of ``system:masters``."""
 
-    def __init__(self, directory: Path, binaries: Path) -> None:
+    def __init__(self, directory: Path, binaries: Path, address: str = LOOPBACK) -> None:
         self.directory = directory
         self.binaries = binaries
-        self.port = free_port()
-        self.url = f"https://127.0.0.1:{self.port}"
+        self.port = free_port(address)
+        self.address = address
+        self.url = f"https://{address}:{self.port}"
         self.token = secrets.token_hex(16)
         self.kubeconfig = directory / "kubeconfig"
         self._etcd = (free_port(), free_port())
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    @property
+    def is_reached_by_pods(self) -> bool:
+        """Whether it listens where pods of a real node reach it."""
+        return self.address != LOOPBACK
 
     # ---- life
 
@@ -111,8 +119,8 @@ class Cluster:
             "kube-apiserver",
             f"--etcd-servers=http://127.0.0.1:{self._etcd[0]}",
             f"--secure-port={self.port}",
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
+            f"--bind-address={self.address}",
+            f"--advertise-address={self.address}",
             f"--cert-dir={self.directory / 'certificates'}",
             f"--token-auth-file={self.directory / 'tokens.csv'}",
             f"--service-account-key-file={self.directory / 'sa.key'}",
@@ -120,9 +128,10 @@ class Cluster:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--authorization-mode=RBAC",
-            "--disable-admission-plugins=ServiceAccount",
             "--allow-privileged",
-            "--endpoint-reconciler-type=none",
+            # Pods that reach it find it at the Service `kubernetes`, and have tokens to ask with.
+            *([] if self.is_reached_by_pods else ["--disable-admission-plugins=ServiceAccount"]),
+            f"--endpoint-reconciler-type={'lease' if self.is_reached_by_pods else 'none'}",
             # A real node is named localhost: its kubelet listens on loopback alone.
             "--kubelet-preferred-address-types=Hostname",
         )
@@ -137,6 +146,8 @@ class Cluster:
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig}",
             f"--service-account-private-key-file={self.directory / 'sa.key'}",
+            # The server's own file has the authority that signed it, too.
+            *([f"--root-ca-file={self.directory}/certificates/apiserver.crt"] if self.is_reached_by_pods else []),
             "--leader-elect=false",
             "--secure-port=0",
             "--kube-api-qps=500",
@@ -310,11 +321,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running(directory: Path | None = None) -> Iterator[Cluster]:
-    """A cluster with nothing but its API; raises Missing."""
+def running(directory: Path | None = None, address: str = LOOPBACK) -> Iterator[Cluster]:
+    """A cluster with nothing but its API, at an address of this machine; raises Missing."""
     binaries = assets()
     with tempfile.TemporaryDirectory(prefix="tiffin-kube-") as temporary:
-        cluster = Cluster(directory or Path(temporary), binaries)
+        cluster = Cluster(directory or Path(temporary), binaries, address)
         try:
             cluster.start()
             yield cluster

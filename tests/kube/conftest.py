@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 
-def _module() -> Any:
+def _module(file: str = "cluster") -> Any:
     # There are no packages of tests, so that a test's file is imported by its path.
-    name = "tiffin_test_cluster"
+    name = f"tiffin_test_{file}"
     if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("cluster.py"))
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{file}.py"))
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
@@ -73,6 +73,20 @@ def own_cluster() -> Iterator[Any]:
     with module.running() as found:
         found.start_controllers()
         yield found
+
+
+@pytest.fixture(scope="session")
+def live() -> Iterator[Any]:
+    """Tiffin installed on a cluster of its own with a real node; see live_world.py."""
+    world = _module("live_world")
+    archive = os.environ.get("TIFFIN_RUNTIME_ARCHIVE")
+    if not archive or not world.MODEL.exists():
+        pytest.skip("TIFFIN_RUNTIME_ARCHIVE names no image of Tiffin: `make kind-like` makes one, and runs this")
+    try:
+        with world.installed(Path(archive)) as found:
+            yield found
+    except world.clusters.Missing as error:
+        _missing(str(error))
 
 
 @pytest.fixture(scope="session")

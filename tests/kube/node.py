@@ -1,8 +1,9 @@
-"""A real node on this machine, joined to the API server of cluster.py: kubelet, containerd, runc and CNI.
+"""A real node on this machine, joined to the API server of cluster.py: kubelet, kube-proxy, containerd, runc, CNI.
 
-Pods run as they do anywhere: their images are imported (no registry is asked), their addresses are of a bridge of
-this machine, so that this machine reaches them. There is no kube-proxy and no DNS: Services keep their
-EndpointSlices, their cluster addresses lead nowhere. Needs root, Debian's containerd, runc and CNI plugins.
+Pods run as they do anywhere: their images are imported, or pulled from a registry of this machine; their addresses
+are of a bridge of this machine, so that it reaches them. Addresses of Services lead to pods, from pods and from
+this machine, through rules of nftables. There is no DNS: pods are asked at addresses. Needs root, Debian's
+containerd, runc, nftables and CNI plugins.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ NAME = "localhost"
 PAUSE = "tiffin.dev/tests/pause:1"
 BRIDGE = "tiffin0"
 SUBNET, GATEWAY = "10.213.0.0/24", "10.213.0.1"
+RULES = "kube-proxy"
+"""The table of nftables that kube-proxy writes."""
 PLUGINS = Path("/usr/lib/cni")
 START_SECONDS = 120.0
 
@@ -35,7 +38,7 @@ def check() -> None:
     """Raises Missing where this machine can be no node, with what to install."""
     if os.geteuid() != 0:
         raise Missing("a node needs root: namespaces, cgroups and mounts are its work")
-    for name in ("containerd", "ctr", "runc"):
+    for name in ("containerd", "ctr", "runc", "nft", "iptables", "ip", "sysctl"):
         if shutil.which(name) is None:
             raise Missing(f"{name} is not installed: `make system-packages`")
     for name in ("bridge", "host-local", "loopback"):
@@ -57,6 +60,7 @@ class Node:
         self.directory.mkdir()
         self._start_containerd()
         self.load(_pause(program("pause", self.cluster.binaries), self.directory / "pause.tar"))
+        self._start_proxy()
         self._start_kubelet()
         self.cluster.until(self._is_ready, START_SECONDS, "the node is not Ready")
 
@@ -80,6 +84,14 @@ class Node:
             if "." not in name.split("/")[0]:
                 self.ctr("images", "tag", "--force", name, f"docker.io/{name}")
 
+    def trust(self, registry: str) -> None:
+        """Let it pull from a registry (``host:port``) in plain HTTP; also while it runs."""
+        directory = self.directory / "registries" / registry
+        directory.mkdir(parents=True)
+        (directory / "hosts.toml").write_text(
+            f'server = "http://{registry}"\n[host."http://{registry}"]\ncapabilities = ["pull", "resolve"]\n'
+        )
+
     def stop(self) -> None:
         """End pods, then the parts; take down what they left in the kernel."""
         self.cluster.stop_part("kubelet")
@@ -93,10 +105,12 @@ class Node:
                 for task in self.ctr("tasks", "list", "-q").split():
                     self.ctr("tasks", "delete", task)
         self.cluster.stop_part("containerd")
+        self.cluster.stop_part("kube-proxy")
+        for family in ("ip", "ip6"):
+            subprocess.run(["nft", "delete", "table", family, RULES], check=False, capture_output=True)
         mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
         for mount in reversed([each for each in mounts if each.startswith(str(self.directory))]):
             subprocess.run(["umount", "--lazy", mount], check=False, capture_output=True)
-        subprocess.run(["ip", "link", "delete", BRIDGE], check=False, capture_output=True)
         for group in [Path("/sys/fs/cgroup/k8s.io"), *Path("/sys/fs/cgroup").glob("*/k8s.io")]:
             # containerd makes it for pods, and leaves it; one with pods of another node is not empty.
             with contextlib.suppress(OSError):
@@ -112,6 +126,7 @@ class Node:
             "bridge": BRIDGE,
             "isGateway": True,
             "ipMasq": False,
+            "hairpinMode": True,  # a pod may be sent to itself by a Service
             "ipam": {
                 "type": "host-local",
                 "dataDir": str(self.directory / "addresses"),
@@ -137,6 +152,8 @@ state = "{self.directory}/state"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "{PLUGINS}"
     conf_dir = "{network}"
+  [plugins."io.containerd.grpc.v1.cri".registry]
+    config_path = "{self.directory}/registries"
 """)
         self.cluster.run("containerd", "--config", str(config))
 
@@ -146,6 +163,25 @@ state = "{self.directory}/state"
             return False
 
         self.cluster.until(answers, START_SECONDS, "containerd does not answer")
+
+    def _start_proxy(self) -> None:
+        config = self.directory / "proxy.json"
+        settings = {
+            "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
+            "kind": "KubeProxyConfiguration",
+            "clientConnection": {"kubeconfig": str(self.cluster.kubeconfig)},
+            "mode": "nftables",
+            "hostnameOverride": NAME,
+            # Pods of one bridge answer each other directly; what was sent to a Service has to come back its way.
+            "nftables": {"masqueradeAll": True},
+            "bindAddress": "127.0.0.1",
+            "healthzBindAddress": f"127.0.0.1:{free_port()}",
+            "metricsBindAddress": f"127.0.0.1:{free_port()}",
+            # Kernel settings of this machine stay as they are.
+            "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
+        }
+        config.write_text(json.dumps(settings))
+        self.cluster.run("kube-proxy", f"--config={config}")
 
     def _start_kubelet(self) -> None:
         config = self.directory / "kubelet.json"
@@ -216,6 +252,38 @@ def _pause(binary: Path, target: Path) -> Path:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
     return target
+
+
+@contextlib.contextmanager
+def bridge() -> Iterator[str]:
+    """The bridge of the pods; gives this machine's address on it, where an API server has to listen to be reached.
+
+    Raises Missing.
+    """
+    check()
+
+    def leave() -> None:
+        for side in ("-i", "-o"):
+            subprocess.run(["iptables", "-D", "FORWARD", side, BRIDGE, "-j", "ACCEPT"], capture_output=True)
+        subprocess.run(["ip", "link", "delete", BRIDGE], capture_output=True)
+
+    leave()  # what a run that was killed left
+    try:
+        for words in (
+            f"ip link add {BRIDGE} type bridge",
+            f"ip address add {GATEWAY}/{SUBNET.rpartition('/')[2]} dev {BRIDGE}",
+            f"ip link set {BRIDGE} up",
+            "sysctl -q -w net.ipv4.ip_forward=1",
+            # Where Docker was, nothing is forwarded that nobody allows, from pod to pod neither.
+            f"iptables -I FORWARD -i {BRIDGE} -j ACCEPT",
+            f"iptables -I FORWARD -o {BRIDGE} -j ACCEPT",
+        ):
+            done = subprocess.run(words.split(), capture_output=True, text=True)
+            if done.returncode:
+                raise Missing(f"a bridge for pods cannot be made: {words}: {done.stderr.strip()}")
+        yield GATEWAY
+    finally:
+        leave()
 
 
 @contextlib.contextmanager

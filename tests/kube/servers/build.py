@@ -31,6 +31,7 @@ PROGRAMS = (
     ("helm", "helm.sh/helm/v3/cmd/helm", "helm"),
     ("kubernetes", "k8s.io/kubernetes/cmd/kubelet", "kubelet"),
     ("pause", "tiffin.dev/tests/pause", "pause"),
+    ("proxy", "k8s.io/kubernetes/cmd/kube-proxy", "kube-proxy"),
 )
 # Systems that others run beside Tiffin, which some tests ask: what `make kube-peers` adds.
 PEERS = (("contour", "github.com/projectcontour/contour/cmd/contour", "contour"),)
@@ -55,7 +56,7 @@ def home() -> Path:
 def stamped(module: str) -> str:
     """The linker's flags: servers say which release they are, and carry no symbols of debuggers."""
     flags = "-s -w"
-    if module == "kubernetes":
+    if module in ("kubernetes", "proxy"):
         version = kubernetes_version()
         major, minor = version[1:].split(".")[:2]
         for name, value in (("gitVersion", version), ("gitMajor", major), ("gitMinor", minor)):
