@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 
 from tiffin.kube.placement import Slot
 from tiffin.kube.settings import Settings
@@ -112,9 +113,14 @@ def _named_variant(deployment: Deployment, slot: Slot) -> str:
     return "" if slot.variant == "main" or slot.component.name != "predictor" else slot.variant
 
 
-def labels(deployment: Deployment) -> dict[str, str]:
-    """What every object of a deployment carries: by this the operator finds what it applied."""
-    return {MANAGED: "tiffin", PART: "tiffin", DEPLOYMENT: fitting(deployment.name)}
+def labels(deployment: Deployment, own: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What every object of a deployment carries: by this the operator finds what it applied.
+
+    ``own`` are further labels; what somebody says it is a part of stays.
+    """
+    own = own or {}
+    part = own.get(PART, "tiffin")
+    return {**own, MANAGED: "tiffin", PART: part, DEPLOYMENT: fitting(deployment.name)}
 
 
 def selector(deployment: Deployment, slot: Slot) -> dict[str, str]:

@@ -27,6 +27,8 @@ from tiffin.spec import (
     Match,
     Measure,
     ModelSource,
+    Pod,
+    Recording,
     Rollout,
     Rule,
     Scaling,
@@ -450,3 +452,52 @@ def test_autoscalers_are_asked_for_what_they_take():
     keda = scalers.render(deployment, fresh(deployment.components), Settings(), EVERYTHING)[0]["spec"]
     assert (keda["minReplicaCount"], keda["maxReplicaCount"]) == (1, 3)
     assert [one["type"] for one in keda["triggers"]] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "word"),
+    [
+        ({"recording": Recording()}, "record", "on one machine only"),
+        ({"components": (component(retry_reset=True),)}, "retries", "not repeated"),
+        (
+            {
+                "components": (component(scaling=Scaling(min_replicas=0)),),
+                "annotations": {"seldon.io/headless-svc": "true"},
+            },
+            "metadata.annotations.seldon.io/headless-svc",
+            "cannot be held",
+        ),
+    ],
+)
+@pytest.mark.parametrize("labels", [{}, {"networking.kserve.io/visibility": "cluster-local"}])
+def test_what_no_cluster_does_is_said_wherever_callers_are(changes, path, word, labels):
+    usual = {"name": "iris", "namespace": "ml", "components": (component(),), "labels": labels}
+    deployment = Deployment(**usual | changes)
+    (warning,) = unsupported(deployment, Settings(), GATEWAY)
+    assert (warning.path, warning.target) == (path, "kubernetes")
+    assert word in warning.message
+
+
+@pytest.mark.parametrize(
+    ("name", "domain"),
+    [("a" * 60, "example.com"), ("a" * 20, ".".join(["b" * 60] * 4))],
+    ids=["a label", "all of it"],
+)
+def test_a_host_name_that_no_name_system_takes_is_refused_by_name(name, domain):
+    deployment = Deployment(name=name, namespace="ml", components=(component(),))
+    with pytest.raises(SpecError, match="host name") as caught:
+        hosts.addresses(deployment, Settings(domain=domain), GATEWAY)
+    assert "hostTemplate" in str(caught.value.hint)
+    assert hosts.addresses(deployment, Settings(gateway=None, domain=domain), Capabilities()).url
+
+
+def test_what_somebody_says_a_deployment_is_a_part_of_stays():
+    mine = {"app.kubernetes.io/part-of": "shop", "app.kubernetes.io/managed-by": "me"}
+    deployment = Deployment(name="iris", namespace="ml", components=(component(pod=Pod(labels=mine)),))
+    slot = Slot(variant="main", component=deployment.components[0])
+    placement = Placement(slots=(slot,), shares=(Share(variant="main", weight=100.0),))
+    for one in render(deployment, placement, Settings(), GATEWAY):
+        if one["kind"] in ("Deployment", "Service"):
+            labels = one["metadata"]["labels"]
+            assert labels["app.kubernetes.io/part-of"] == "shop"
+            assert labels["app.kubernetes.io/managed-by"] == "tiffin", "the operator finds it by that"

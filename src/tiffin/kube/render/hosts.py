@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from tiffin.errors import SpecError
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.placement import Slot
@@ -12,6 +13,10 @@ from tiffin.spec import Component, Deployment
 
 VISIBILITY = ("networking.kserve.io/visibility", "networking.knative.dev/visibility")
 """Labels that say ``cluster-local``: callers outside of the cluster have no address."""
+
+
+LONGEST_LABEL, LONGEST_HOST = 63, 253
+"""Characters, of RFC 1035 and of the Gateway API."""
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,11 +52,23 @@ def is_open(deployment: Deployment, settings: Settings, capabilities: Capabiliti
 
 
 def host(deployment: Deployment, settings: Settings, component: str = "", *, tag: str = "") -> str:
-    """The host name of a deployment, or of one of its components; ``canary-...`` of a tagged version."""
+    """The host name of a deployment, or of one of its components; ``canary-...`` of a tagged version.
+
+    Raises SpecError where no name system would take it.
+    """
     label = "-".join(part for part in (tag, deployment.name.replace("_", "-"), component) if part)
-    return settings.host_template.format(
+    found = settings.host_template.format(
         name=label, namespace=deployment.namespace, domain=settings.domain
     ).lower()
+    longest = max(found.split("."), key=len)
+    if len(longest) > LONGEST_LABEL or len(found) > LONGEST_HOST:
+        raise SpecError(
+            f"expected parts of a host name of at most {LONGEST_LABEL} characters, and {LONGEST_HOST} in all, "
+            f"found {longest} ({len(longest)}) in one of {len(found)}",
+            at="metadata.name",
+            hint="give a shorter name, or shorten the setting hostTemplate",
+        )
+    return found
 
 
 def addresses(deployment: Deployment, settings: Settings, capabilities: Capabilities) -> Addresses:

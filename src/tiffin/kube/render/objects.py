@@ -26,7 +26,7 @@ def owned(
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": deployment.namespace,
-        "labels": {**(labels or {}), **names.labels(deployment)},
+        "labels": names.labels(deployment, labels),
     }
     if annotations:
         metadata["annotations"] = dict(annotations)

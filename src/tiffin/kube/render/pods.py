@@ -57,9 +57,7 @@ def container_ports(slot: Slot) -> list[dict[str, Any]]:
 def labels(deployment: Deployment, slot: Slot) -> dict[str, str]:
     """Labels of a slot's objects: those that users of the file's system look for, and Tiffin's."""
     return {
-        **slot.component.pod.labels,
-        **_usual(deployment, slot),
-        **names.labels(deployment),
+        **names.labels(deployment, {**slot.component.pod.labels, **_usual(deployment, slot)}),
         **names.slot_labels(deployment, slot),
         **names.selector(deployment, slot),
     }

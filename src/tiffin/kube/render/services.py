@@ -21,7 +21,7 @@ SELDON_GRPC = 5001
 START_SECONDS = 120.0
 """How much longer than a call may take it may wait: for a replica to start."""
 _H2C = "kubernetes.io/h2c"
-_HEADLESS = "seldon.io/headless-svc"
+HEADLESS = "seldon.io/headless-svc"
 _PORT_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
@@ -67,9 +67,14 @@ def _outer(deployment: Deployment, index: int, number: int, *, is_h2: bool) -> i
     return SELDON_GRPC if deployment.dialect == "seldon" and is_h2 else number
 
 
+def is_headless(deployment: Deployment) -> bool:
+    """Whether names of its Services lead to the pods themselves."""
+    return deployment.annotations.get(HEADLESS, "").lower() == "true"
+
+
 def _service(deployment: Deployment, placement: Placement, slot: Slot) -> Manifest:
     spec: dict[str, Any] = {"selector": names.selector(deployment, slot), "ports": ports(deployment, slot)}
-    if deployment.annotations.get(_HEADLESS, "").lower() == "true":
+    if is_headless(deployment):
         spec["clusterIP"] = "None"
     annotations = {}
     if slot.activator_port is not None:
