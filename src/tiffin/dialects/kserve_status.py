@@ -108,8 +108,10 @@ def _ready(revision: RevisionStatus | None, component: str) -> tuple[str, str, s
     if revision.phase in ("Ready", "Idle") or (wanted > 0 and ready >= wanted):
         return "True", "", ""
     problem = revision.problem
-    reason, message = (problem.reason, _told(problem)) if problem is not None else ("", "")
-    return ("False" if revision.phase == "Failed" else "Unknown"), reason, message
+    if problem is None:
+        return ("False" if revision.phase == "Failed" else "Unknown"), "", ""
+    # Also while it may still come up: an image that cannot be pulled is nothing to wait for in silence.
+    return "False", problem.reason, _told(problem)
 
 
 def _told(problem: Problem) -> str:

@@ -63,12 +63,22 @@ def _as_called(deployment: Deployment, told: Mapping[str, Any]) -> dict[str, Any
     return {called.get(name, name): {**one, "name": called.get(name, name)} for name, one in told.items()}
 
 
+def _is_of(route: Manifest, condition: Mapping[str, Any]) -> bool:
+    """Whether it is said of the route as it is, and not of what it was before."""
+    seen = condition.get("observedGeneration")
+    return not isinstance(seen, int) or seen >= int(route["metadata"].get("generation") or 0)
+
+
 def problem(routes: Iterable[Manifest]) -> Problem | None:
     """Why a gateway does not take a route, where it says so."""
     for route in routes:
         for parent in (route.get("status") or {}).get("parents") or ():
             for condition in parent.get("conditions") or ():
-                if condition.get("type") in _BAD and condition.get("status") == "False":
+                if (
+                    condition.get("type") in _BAD
+                    and condition.get("status") == "False"
+                    and _is_of(route, condition)
+                ):
                     name = f"{route['kind']} {route['metadata']['name']}"
                     message = f"{name}: {condition.get('message') or condition.get('reason')}"
                     hint = "look at the Gateway it is attached to: its listeners and who may attach"

@@ -136,6 +136,15 @@ def test_a_new_revision_that_fails_leaves_the_old_model_active_and_says_why():
     assert rendered["components"]["predictor"]["traffic"][0]["revisionName"] == "iris-00001"
 
 
+def test_what_is_known_to_be_wrong_is_said_before_anybody_gives_up():
+    problem = Problem(reason="ImagePullError", message="no such image")
+    shown = native_status(iris(), observed(revision(1, "Pending", problem=problem)))
+    assert states(shown)["PredictorReady"] == states(shown)["Ready"] == "False"
+    ready = next(one for one in shown["conditions"] if one["type"] == "Ready")
+    assert (ready["reason"], ready["message"]) == ("ImagePullError", "no such image")
+    assert states(native_status(iris(), observed(revision(1, "Pending"))))["Ready"] == "Unknown"
+
+
 def test_a_transformer_that_is_not_ready_keeps_the_whole_from_being_ready():
     (found,) = read(SAMPLES / "kserve_collocated.yaml")
     part = revision(1, "Starting", wanted={"predictor": 1, "transformer": 1}, ready={"predictor": 1})

@@ -129,6 +129,11 @@ def test_a_route_that_is_refused_keeps_the_way_in_from_being_ready() -> None:
     world.reconcile(routes=(route,))
     assert conditions(world.object["status"])["IngressReady"] == ("False", "NotAllowedByListeners")
     assert conditions(world.object["status"])["Ready"][0] == "False"
+    # What the gateway said of an older route is no word on this one.
+    refused["observedGeneration"] = 1
+    route["metadata"] = {"name": "iris", "generation": 2}
+    world.reconcile(routes=(route,))
+    assert conditions(world.object["status"])["Ready"][0] == "True"
 
 
 def test_tiffins_own_status_is_one_that_kubectl_waits_for() -> None:
