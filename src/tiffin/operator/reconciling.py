@@ -129,9 +129,7 @@ class Reconciler:
         self._passed_over.discard(key)
         settings = self._settings()
         try:
-            first = claims.holder(document, self._namesakes(key))
-            if first is not None:
-                raise claims.taken_by(first)
+            self.see_name(key, document)
             deployment = await self.read(document)
             return await self._reconcile(key, kind, document, deployment, settings)
         except claims.NameTaken as error:
@@ -145,15 +143,17 @@ class Reconciler:
             await self._refuse(kind, document, error, refusing.REFUSED)
             raise
 
-    def _namesakes(self, key: Key) -> list[Manifest]:
-        """What else is looked after here and has that name."""
+    def see_name(self, key: Key, document: Manifest) -> None:
+        """That no other object that is looked after here has that name. Raises NameTaken."""
         found = []
         for pair in WRITTEN:
             kind = self._discovery.kinds.get(pair) if pair != key.kind else None
             other = self._cache.get(kind, (key.namespace, key.name)) if kind is not None else None
             if other is not None and self.is_ours(key._replace(kind=pair), other):
                 found.append(other)
-        return found
+        first = claims.holder(document, found)
+        if first is not None:
+            raise claims.taken_by(first)
 
     async def read(self, document: Manifest) -> Deployment:
         """An object with what it refers to. Raises SpecError, and ApiError where that cannot be learnt now."""

@@ -99,6 +99,7 @@ class Operator:
         key = Key((group, document["kind"]), metadata.get("namespace", ""), metadata.get("name", ""))
         if not self.is_ready or not self.reconciler.is_ours(key, document):
             return None
+        self.reconciler.see_name(key, document)
         return await self.reconciler.read(document)
 
     async def _first_look(self) -> None:
