@@ -6,7 +6,7 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
 .PHONY: help demo demo-check test check format bench docs docs-serve ci clean clean-venv
-.PHONY: install-test fuzz chaos-local system-packages proto kube kube-peers test-kube kind-like scale-kube
+.PHONY: install-test fuzz chaos-local system-packages proto kube kube-peers test-gateway test-kube kind-like scale-kube
 
 # Set PYTHON to use another interpreter: make test PYTHON=python3.13
 PYTHON ?= $(shell for name in python3 python3.13 python3.12 python3.11; do \
@@ -41,6 +41,9 @@ kube: ## Build a Kubernetes API server, etcd, kubectl, kwok and helm with Go, on
 
 kube-peers: ## Build Contour beside them, with Go: the gateway that tests of routes ask (5 minutes)
 	@$(if $(PYTHON),$(PYTHON),python3) tests/kube/servers/build.py --peers $(KUBE)
+
+test-gateway: kube kube-peers install-test models ## Run the tests that need a real gateway, as root: Contour and Envoy
+	@TIFFIN_KUBE=required TIFFIN_GATEWAY=1 $(BIN)/python -m pytest tests/kube/test_kube_gateway.py
 
 test-kube: kube install-test models ## Run the tests that need a Kubernetes API server; fails if it is missing
 	@TIFFIN_KUBE=required $(BIN)/python -m pytest tests/kube

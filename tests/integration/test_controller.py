@@ -190,6 +190,8 @@ class Load:
                 self.answers[str(response.status)] += 1
             except (OSError, http.client.HTTPException) as error:
                 self.answers[type(error).__name__] += 1
+                if connection is not None:
+                    connection.close()
                 connection = None
                 time.sleep(0.01)
         if connection is not None:

@@ -6,6 +6,7 @@ API server, controller manager, operator, Contour and Envoy are real; only the k
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -23,7 +24,12 @@ from tests.kube.test_kube_scale_to_zero import own_pod, say_ready
 from tiffin.errors import MissingExtra
 from tiffin.gateway import binary
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not os.environ.get("TIFFIN_GATEWAY"), reason="a real gateway takes minutes: `make test-gateway` runs these"
+    ),
+]
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "default"
 MODEL = ROOT / "examples" / "01-kserve-iris" / "model"

@@ -86,7 +86,9 @@ def test_what_was_cut_off_goes_on_where_it_was(tmp_path, cut_after):
     assert (into / "a").read_bytes() == files["a"]
     assert (into / "b").read_bytes() == b"small"
     assert arrived == len(files["a"]) + 5  # what had come before counts as well
-    assert len(remote.asked) == len(set(remote.asked)) == 4  # nothing was asked for twice
+    assert len(set(remote.asked)) == 4
+    # What was on its way beside the one that was cut may be asked for again, and no more than that.
+    assert len(remote.asked) < 4 + transfers.AT_ONCE
 
 
 def test_a_listing_that_changed_begins_anew(tmp_path):
