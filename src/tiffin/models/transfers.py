@@ -112,17 +112,18 @@ class _File:
             return
         part = self._path.with_name(f"{self._path.name}.part")
         if size is not None and size > PIECE_BYTES and scheme_of(self._uri) in _SIZED:
-            self._pieces(part, size)
+            if not self._pieces(part, size):
+                return
         else:
             part.unlink(missing_ok=True)
             self._filesystem.get_file(self._entry.address, str(part), callback=_callback(self._report))
-        if self._stopped.is_set():
-            return
+        # What came whole is kept although another file failed meanwhile: it is not asked for again.
         if size is not None and scheme_of(self._uri) not in ("http", "https"):
             self._expect(size, part.stat().st_size)
         os.rename(part, self._path)
 
-    def _pieces(self, part: Path, size: int) -> None:
+    def _pieces(self, part: Path, size: int) -> bool:
+        """Whether all of them are there."""
         with part.open("ab") as stream:
             at = stream.tell()
             self._report(at)
@@ -134,6 +135,7 @@ class _File:
                 stream.flush()  # What is killed now goes on from here.
                 at = end
                 self._report(len(data))
+        return at >= size
 
     def _expect(self, wanted: int, found: int) -> None:
         if found != wanted:
