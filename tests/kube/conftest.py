@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-def _module(file: str = "cluster") -> Any:
-    # There are no packages of tests, so that a test's file is imported by its path.
-    name = f"tiffin_test_{file}"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{file}.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
+from tests.kube import cluster as clusters
+from tests.kube import live_world
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
     """A real API server; tests use namespaces of their own."""
-    module = _module()
     try:
-        module.assets()
-    except module.Missing as error:
+        clusters.assets()
+    except clusters.Missing as error:
         _missing(str(error))
-    with module.running() as found:
+    with clusters.running() as found:
         yield found
 
 
@@ -56,7 +42,7 @@ def nodes(controllers: Any) -> Any:
     try:
         controllers.start_scheduler()
         controllers.start_kwok()
-    except _module().Missing as error:
+    except clusters.Missing as error:
         _missing(str(error))
     controllers.add_nodes(2)
     return controllers
@@ -65,12 +51,11 @@ def nodes(controllers: Any) -> Any:
 @pytest.fixture
 def own_cluster() -> Iterator[Any]:
     """A cluster for one test, with controllers and nobody who places or plays pods."""
-    module = _module()
     try:
-        module.assets()
-    except module.Missing as error:
+        clusters.assets()
+    except clusters.Missing as error:
         _missing(str(error))
-    with module.running() as found:
+    with clusters.running() as found:
         found.start_controllers()
         yield found
 
@@ -78,14 +63,13 @@ def own_cluster() -> Iterator[Any]:
 @pytest.fixture(scope="session")
 def live() -> Iterator[Any]:
     """Tiffin installed on a cluster of its own with a real node; see live_world.py."""
-    world = _module("live_world")
     archive = os.environ.get("TIFFIN_RUNTIME_ARCHIVE")
-    if not archive or not world.MODEL.exists():
+    if not archive or not live_world.MODEL.exists():
         pytest.skip("TIFFIN_RUNTIME_ARCHIVE names no image of Tiffin: `make kind-like` makes one, and runs this")
     try:
-        with world.installed(Path(archive)) as found:
+        with live_world.installed(Path(archive)) as found:
             yield found
-    except world.clusters.Missing as error:
+    except clusters.Missing as error:
         _missing(str(error))
 
 
@@ -95,7 +79,7 @@ def kinds_of_others(cluster: Any) -> Any:
     try:
         for name in ("gateway-api", "keda", "knative", "prometheus-operator", "cert-manager"):
             cluster.add_kinds(name)
-    except _module().Missing as error:
+    except clusters.Missing as error:
         _missing(str(error))
     return cluster
 

@@ -17,10 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cluster as clusters
-import node as nodes
-from operator_world import until
+from tests.kube import cluster as clusters
+from tests.kube import node as nodes
+from tests.kube.operator_world import until
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "examples" / "01-kserve-iris" / "model" / "model.joblib"

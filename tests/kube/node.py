@@ -15,14 +15,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-from cluster import Cluster, Missing, free_port, program
+from tests.kube.cluster import Cluster, Missing, free_port, program
 
 NAME = "localhost"
 PAUSE = "tiffin.dev/tests/pause:1"

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib.util
 import json
 import signal
 import sys
@@ -26,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cluster as cluster_module
+import operator_world as world
 import psutil
 
 HERE = Path(__file__).parent
@@ -40,19 +41,6 @@ MOST_MORE_WRITES, MOST_MORE_CPU = 1.1, 1.3
 """Times what linear growth would be; CPU is measured beside everything else on the machine."""
 MOST_BYTES, MOST_BYTES_EACH = 100e6, 200e3
 """Resident at the first hundred, and for each one more."""
-
-
-def _module(name: str) -> Any:
-    spec = importlib.util.spec_from_file_location(f"tiffin_scale_{name}", HERE / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-cluster_module, world = _module("cluster"), _module("operator_world")
 
 
 class Step(NamedTuple):

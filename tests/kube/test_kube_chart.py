@@ -1,13 +1,13 @@
 """The Helm chart by the real helm: it gives the same objects as ``tiffin install``."""
 
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import yaml
+from tests.kube import cluster as clusters
 
 from tiffin.kube import install
 from tiffin.kube.install.options import Options
@@ -21,10 +21,9 @@ KUBE = ("--kube-version", "1.35.4")
 
 @pytest.fixture(scope="module")
 def helm(cluster: Any) -> Any:
-    module = sys.modules["tiffin_test_cluster"]
     try:
-        program = module.program("helm", cluster.binaries)
-    except module.Missing as error:
+        program = clusters.program("helm", cluster.binaries)
+    except clusters.Missing as error:
         pytest.skip(str(error))
 
     def run(*words: str) -> str:

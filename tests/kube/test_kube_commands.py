@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -12,21 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-def _world() -> Any:
-    name = "tiffin_test_operator_world"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("operator_world.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-world = _world()
+from tests.kube import operator_world as world
 
 ISVC = """
 apiVersion: serving.kserve.io/v1beta1

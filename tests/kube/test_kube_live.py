@@ -5,32 +5,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import signal
-import sys
 import urllib.request
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.kube import live_world as world
 
-
-def _world() -> Any:
-    name = "tiffin_test_live_world"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("live_world.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-world = _world()
 PODS = "app=isvc.iris-predictor"
 
 

@@ -56,9 +56,8 @@ def test_pods_become_ready_and_go(nodes, namespace):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_of_another_project_is_served(kinds_of_others, kind):
-    # Those of other tests may still be there.
-    assert json.loads(kinds_of_others.kubectl("get", kind, "-A", "-o", "json").stdout)["kind"] == "List"
+def test_a_kind_of_another_project_is_served(kinds_of_others, namespace, kind):
+    assert json.loads(kinds_of_others.kubectl("get", kind, "-n", namespace, "-o", "json").stdout)["items"] == []
 
 
 def test_those_kinds_have_their_own_rules(kinds_of_others, namespace):
