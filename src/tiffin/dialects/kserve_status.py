@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from typing import Any
 
 from tiffin.dialects import kserve_context
@@ -87,12 +88,12 @@ def _conditions(
         for name, state in parts.items():
             found[f"{name}{'RoutesReady' if name == 'Explainer' else 'RouteReady'}"] = state
             found[f"{name}ConfigurationReady"] = state
-        found["LatestDeploymentReady"] = found["RoutesReady"] = _least(list(parts.values()))
+        found["LatestDeploymentReady"] = found["RoutesReady"] = least(parts.values())
     if deployment.variants:
         ready = all(each["ready"] for each in _canaries(deployment, status))
         reason = "AllCanariesReady" if ready else "CanariesNotReady"
         found["CanaryPredictorReady"] = ("True" if ready else "False", reason, "")
-    found["Ready"] = _least([found["PredictorReady"], found["IngressReady"]])
+    found["Ready"] = least([found["PredictorReady"], found["IngressReady"]])
     return _written(found, status)
 
 
@@ -129,8 +130,9 @@ def _ingress(parts: dict[str, tuple[str, str, str]], status: DeploymentStatus) -
     return ("True", "", "") if status.url else ("Unknown", "", "")
 
 
-def _least(states: list[tuple[str, str, str]]) -> tuple[str, str, str]:
-    """False before Unknown before True, with the reason of the first that is it."""
+def least(states: Iterable[tuple[str, str, str]]) -> tuple[str, str, str]:
+    """What several conditions (status, reason, message) come to: False before Unknown before True."""
+    states = list(states)
     for wanted in ("False", "Unknown"):
         for state in states:
             if state[0] == wanted:

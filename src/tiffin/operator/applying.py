@@ -104,7 +104,7 @@ class Applier:
         except NotFound:
             return
         if not any(is_owned(found, one["uid"]) for one in owners):
-            raise claims.occupied(manifest, owners[0]["uid"])
+            raise claims.occupied(manifest)
 
     async def _written(self, kind: Kind, manifest: Manifest, *, is_there: bool) -> Manifest:
         try:

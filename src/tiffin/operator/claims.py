@@ -44,15 +44,10 @@ def taken_by(first: Manifest) -> NameTaken:
     )
 
 
-def occupied(manifest: Manifest, uid: str) -> NameTaken:
-    """What to say where an object that belongs to nobody, or to somebody else, has a name that is needed.
-
-    Args:
-        manifest: What would be applied.
-        uid: Of whoever would own it.
-    """
+def occupied(manifest: Manifest) -> NameTaken:
+    """What to say where an object that belongs to nobody, or to somebody else, has the name of ``manifest``."""
     metadata = manifest["metadata"]
     return NameTaken(
         f"expected to make {manifest['kind']} {metadata['name']}, found one that belongs to something else",
-        hint=f"delete or rename it, or name this deployment otherwise; an owner reference to {uid} gives it away",
+        hint="delete it if nobody needs it, or give this deployment another name; nothing of it was changed",
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from tiffin.dialects.kserve_status import least
 from tiffin.kube.manifests import Manifest
 from tiffin.operator import knative
 from tiffin.operator.knative import Told
@@ -71,24 +72,15 @@ def _states(deployment: Deployment, said: Mapping[str, Told]) -> dict[str, State
         found[f"{title}Ready"] = ready[name]
         found[f"{title}{'RoutesReady' if name == 'explainer' else 'RouteReady'}"] = routed[name]
         found[f"{title}ConfigurationReady"] = configured[name]
-    found["RoutesReady"] = _least(routed)
-    found["LatestDeploymentReady"] = _least(configured)
+    found["RoutesReady"] = least(routed.values())
+    found["LatestDeploymentReady"] = least(configured.values())
     found["IngressReady"] = routed[deployment.entry]
     for name, state in ready.items():
         if state[0] != "True":
             found["IngressReady"] = (state[0], f"{name.capitalize()} ingress not created", "")
             break
-    found["Ready"] = _least({name: found[name] for name in ("PredictorReady", "IngressReady")})
+    found["Ready"] = least((found["PredictorReady"], found["IngressReady"]))
     return found
-
-
-def _least(states: Mapping[str, State]) -> State:
-    """False before Unknown before True, with the reason of the first that is it."""
-    for wanted in ("False", "Unknown"):
-        for state in states.values():
-            if state[0] == wanted:
-                return state
-    return "True", "", ""
 
 
 def _condition(kind: str, state: State) -> dict[str, str]:
