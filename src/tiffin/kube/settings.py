@@ -44,3 +44,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     fetch_cpu: str = "100m"
     fetch_memory: str = "256Mi"
     fetch_memory_limit: str = "1Gi"
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: no host name can be made of ``host_template``."""
+        known = {"name": "n", "namespace": "s", "domain": "d"}
+        try:
+            self.host_template.format(**known)
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError):
+            expected = "`hostTemplate` of " + ", ".join(f"{{{one}}}" for one in known)
+            raise ValueError(f"expected {expected}, found {self.host_template}") from None

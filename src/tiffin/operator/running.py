@@ -217,7 +217,8 @@ def settings_of(manifest: Manifest, before: Settings, say: Callable[..., None]) 
     try:
         found = msgspec.yaml.decode(text or "{}", type=Settings)
     except msgspec.MsgspecError as error:
-        say("the settings in ConfigMap %s are not understood, and those before stay: %s", SETTINGS, error)
+        told = " ".join(str(error).split())  # A parser of YAML says it in several lines.
+        say("the settings in ConfigMap %s are not understood, and those before stay: %s", SETTINGS, told)
         return before
     # Where it runs and what it watches were decided when it was started.
     return msgspec.structs.replace(found, namespace=before.namespace, watched=before.watched)

@@ -200,3 +200,26 @@ def test_settings_of_the_chart_are_the_operators() -> None:
     values = yaml.safe_load((ROOT / "charts/tiffin/values.yaml").read_text())
     assert msgspec.convert({"runtimeImage": values["image"], **values["settings"]}, Settings) == Settings()
     assert programs.settings(Options())["data"]["settings.yaml"] == f"runtimeImage: {values['image']}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("a: [b", "expected"),
+        ("hostTemplat: x", "hostTemplat"),
+        ('hostTemplate: "{nope}.{domain}"', "{nope}"),
+        ('hostTemplate: "{name"', "{name}, {namespace}, {domain}"),
+        ('hostTemplate: "{0}"', "{0}"),
+        ('hostTemplate: "{name.x}"', "{name.x}"),
+    ],
+)
+def test_settings_that_are_not_understood_change_nothing_and_are_said_in_one_line(text: str, word: str) -> None:
+    said: list[str] = []
+    before = Settings(namespace="own", domain="mine.example")
+    found = running.settings_of(
+        {"data": {"settings.yaml": text}}, before, lambda *told: said.append(told[0] % told[1:])
+    )
+    assert found is before
+    (line,) = said
+    assert word in line
+    assert "\n" not in line
