@@ -255,9 +255,18 @@ class Api:
             raise Unreachable(f"GET {path}: {type(error).__name__} {error}".rstrip()) from None
 
     async def apply(
-        self, kind: Kind, manifest: Manifest, *, force: bool = True, dry_run: bool = False, part: str = ""
+        self,
+        kind: Kind,
+        manifest: Manifest,
+        *,
+        force: bool = True,
+        dry_run: bool = False,
+        part: str = "",
+        manager: str = FIELD_MANAGER,
     ) -> Manifest:
         """Server-side apply: make the fields of ``manifest`` so, and remove those that it had the last time.
+
+        ``manager`` is who owns them then.
 
         Raises:
             Conflict: without ``force``, another manager owns one of them.
@@ -269,7 +278,7 @@ class Api:
             kind.path(metadata.get("namespace", ""), metadata["name"], part),
             body=manifest,
             kind="application/apply-patch+yaml",
-            query={"fieldManager": FIELD_MANAGER, "force": force, "dryRun": "All" if dry_run else None},
+            query={"fieldManager": manager, "force": force, "dryRun": "All" if dry_run else None},
         )
         return found
 

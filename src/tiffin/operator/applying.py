@@ -12,7 +12,7 @@ object where something looks different is applied once more.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -23,6 +23,8 @@ from tiffin.kube.manifests import Id, Manifest, identify
 from tiffin.operator import claims
 from tiffin.operator.cache import Cache, place
 
+LEFT = "tiffin-left"
+"""Who owns a number of replicas that is somebody else's to change from now on."""
 _OWN_KEYS = ("name", "containerPort", "port", "mountPath", "key", "ip", "type", "uid")
 """By which items of lists are told apart, as the server merges them."""
 
@@ -85,6 +87,8 @@ class Applier:
             wanted_now["metadata"]["resourceVersion"] = there["metadata"].get("resourceVersion")
         if there is None:
             await self._see_whose(kind, manifest)
+        elif there is not None:
+            await self._leave_number(kind, there)
         made = await self._written(kind, wanted_now, is_there=there is not None)
         self._made[identify(manifest)] = (wanted, digest(projected(made, manifest)))
         self._cache.put(kind, made)
@@ -105,6 +109,27 @@ class Applier:
             return
         if not any(is_owned(found, one["uid"]) for one in owners):
             raise claims.occupied(manifest)
+
+    async def _leave_number(self, kind: Kind, there: Manifest) -> None:
+        """Let ``replicas`` be as they are when they are rendered no more, for whoever scales it from now on.
+
+        What nobody owns any more is set to its default, so the number would be 1 until an autoscaler had looked.
+        """
+        number = (there.get("spec") or {}).get("replicas")
+        if number is None or kind.kind != "Deployment":
+            return
+        metadata = there["metadata"]
+        try:
+            found = await self._api.metadata(kind, metadata.get("namespace", ""), metadata["name"])
+        except NotFound:
+            return
+        if not any(_owns_number(one) for one in found["metadata"].get("managedFields") or ()):
+            return
+        kept = {key: metadata[key] for key in ("name", "namespace", "resourceVersion") if key in metadata}
+        number_alone = {"apiVersion": there["apiVersion"], "kind": there["kind"], "metadata": kept}
+        number_alone["spec"] = {"replicas": number}
+        made = await self._api.apply(kind, number_alone, force=False, manager=LEFT)
+        self._cache.put(kind, made)
 
     async def _written(self, kind: Kind, manifest: Manifest, *, is_there: bool) -> Manifest:
         try:
@@ -150,6 +175,12 @@ class Applier:
     def forget(self, manifest: Manifest) -> None:
         """An object that is gone."""
         self._made.pop(identify(manifest), None)
+
+
+def _owns_number(entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of ``managedFields`` says that ``replicas`` are what we applied."""
+    is_ours = entry.get("manager") == names.FIELD_MANAGER and entry.get("operation") == "Apply"
+    return is_ours and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
 
 
 def is_owned(manifest: Manifest, uid: str) -> bool:

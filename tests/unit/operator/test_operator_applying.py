@@ -43,14 +43,16 @@ class Server:
         self.version, self.writes, self.deleted = 0, 0, []
         self.refusals = 0
         self.theirs = {}
+        self.managers = []
 
     async def metadata(self, kind, namespace, name):
         if name not in self.theirs:
             raise NotFound(name)
         return {"metadata": self.theirs[name]}
 
-    async def apply(self, kind, manifest):
+    async def apply(self, kind, manifest, *, force=True, manager=names.FIELD_MANAGER):
         self.writes += 1
+        self.managers.append(manager)
         if self.refusals:
             self.refusals -= 1
             raise Refused("duplicate")
