@@ -54,10 +54,11 @@ class Replica(msgspec.Struct, frozen=True):
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
-    """A slot whose number is Tiffin's, as it is now.
+    """A slot whose number is Tiffin's, as it is now, or was when the activator came to hold its calls.
 
     Attributes:
         wanted: ``replicas`` of its Deployment.
+        is_ours: Whether the number is Tiffin's still.
         is_marked: Whether it is to be held, by an annotation of its Deployment.
         is_held: Whether the activator is an endpoint of its Service.
         path: Of its replicas' pages of metrics.
@@ -69,6 +70,7 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int
     ready: tuple[Replica, ...] = ()
     is_reachable: bool = True
+    is_ours: bool = True
     is_marked: bool = False
     is_held: bool = False
     path: str = "/metrics"
@@ -83,7 +85,7 @@ class Surroundings(Protocol):
     """What is known of the cluster, and what can be done there. Methods that write raise PlatformError."""
 
     def pools(self) -> Sequence[Pool]:
-        """Every slot whose number is Tiffin's."""
+        """Every slot whose number is Tiffin's, and those of others that are marked to be held still."""
 
     def activators(self) -> Sequence[Address]:
         """Where the activators' own pages are."""
@@ -145,7 +147,9 @@ class Autoscaler:
 
     async def tick(self) -> None:
         """Look at what is due, decide, and write what changes."""
-        pools = [pool for pool in self._around.pools() if not pool.component.scaling.is_fixed]
+        found = self._around.pools()
+        await self._let_go([pool for pool in found if not pool.is_ours])
+        pools = [pool for pool in found if pool.is_ours and not pool.component.scaling.is_fixed]
         for key in self._known.keys() - {pool.key for pool in pools}:
             del self._known[key]
         if not pools:
@@ -174,6 +178,15 @@ class Autoscaler:
             except Exception:
                 known.due = now + LONGEST_IDLE_SECONDS
                 log.exception("%s: its number could not be decided", pool.key)
+
+    async def _let_go(self, pools: Sequence[Pool]) -> None:
+        """Somebody else scales these now: their calls are held until a replica is an endpoint, and no longer."""
+        for pool in pools:
+            if pool.is_marked and pool.ready:
+                try:
+                    await self._around.mark(pool, False)
+                except PlatformError as error:
+                    log.warning("%s: its calls are held still: %s", pool.key, error.message)
 
     def last(self, key: str) -> Decision | None:
         """What was decided last of ``namespace/name``, with the reason."""

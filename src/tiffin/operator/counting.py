@@ -37,6 +37,6 @@ def replicas_of(
 
 def is_idle(owner: Owner, part: Part | None, *, is_proven: bool) -> bool:
     """Whether it has no pods because nobody calls, and a call brings one; also while that one starts."""
-    if owner != "tiffin" or not is_proven or part is None:
+    if not is_proven or part is None or owner == "knative":
         return False
-    return part.wanted == 0 or (part.is_held and part.ready == 0)
+    return (owner == "tiffin" and part.wanted == 0) or (part.is_held and part.ready == 0)

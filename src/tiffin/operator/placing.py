@@ -200,6 +200,8 @@ def _slot(
         status = observed.object.get("status") or {}
         split = knative.split(deployment.canary_percent, there, component.name, status, revision.name)
         slot = msgspec.structs.replace(slot, split=split)
+    # Also where the number has become somebody else's: a replica has to be there before the activator goes.
+    is_held = own is not None and own.is_held and owner != "knative"
     return msgspec.structs.replace(
         slot,
         replicas=replicas_of(
@@ -209,8 +211,8 @@ def _slot(
             is_proven=_is_proven(kept, role, own),
             asked=observed.scales.get(names.workload(deployment, slot)),
         ),
-        held=owner == "tiffin" and (own is None or own.ready == 0 or own.is_held),
-        activator_port=observed.port_of(service) if owner == "tiffin" else None,
+        held=is_held or (owner == "tiffin" and (own is None or own.ready == 0)),
+        activator_port=observed.port_of(service) if owner == "tiffin" or is_held else None,
     )
 
 

@@ -39,6 +39,7 @@ class _Slot(NamedTuple):
     name: str
     service: str
     component: Component
+    is_ours: bool
 
 
 class Scaled:
@@ -76,7 +77,7 @@ class Scaled:
                 known = self._slots[key] = (look, _slots(look))
             for slot in known[1]:
                 manifest = self._cache.get(DEPLOYMENT, (key.namespace, slot.name))
-                if manifest is not None:
+                if manifest is not None and (slot.is_ours or is_marked(manifest)):
                     found.append(self._pool(key.namespace, slot, manifest))
         return found
 
@@ -91,6 +92,7 @@ class Scaled:
             component=slot.component,
             wanted=1 if wanted is None else int(wanted),
             ready=replicas_of(slices, int(said) if said.isascii() and said.isdigit() else None),
+            is_ours=slot.is_ours,
             is_marked=is_marked(manifest),
             is_held=any(_is_own(one) and one.get("endpoints") for one in slices),
             path=next((annotations[name] for name in _PATHS if name in annotations), "/metrics"),
@@ -111,7 +113,7 @@ class Scaled:
     async def uses(self) -> Mapping[tuple[str, str], Use] | None:
         """See ``Surroundings``. Raises ApiError."""
         try:
-            listed = await self._api.ask("GET", _MEASURED, query={"labelSelector": f"{names.PART}=tiffin"})
+            listed = await self._api.ask("GET", _MEASURED, query={"labelSelector": f"{names.MANAGED}=tiffin"})
         except NotFound:
             return None
         return {
@@ -201,9 +203,13 @@ def replicas_of(slices: Sequence[Manifest], port: int | None) -> tuple[Replica, 
 
 def _slots(look: Look) -> list[_Slot]:
     return [
-        _Slot(names.workload(look.deployment, slot), names.service(look.deployment, slot), slot.component)
+        _Slot(
+            names.workload(look.deployment, slot),
+            names.service(look.deployment, slot),
+            slot.component,
+            owner_of(slot.component.scaling) == "tiffin" and not slot.component.scaling.is_fixed,
+        )
         for slot in look.outcome.placement.slots
-        if owner_of(slot.component.scaling) == "tiffin" and not slot.component.scaling.is_fixed
     ]
 
 

@@ -103,7 +103,7 @@ class World:
                 "spec": {"replicas": 1, "template": ""},
                 "status": {"replicas": 0},
             }
-        there["metadata"]["annotations"] = {names.REVISION: slot.revision}
+        there["metadata"].setdefault("annotations", {})[names.REVISION] = slot.revision
         there["metadata"]["labels"] = names.slot_labels(self.spec, slot)
         spec = {"replicas": there["spec"]["replicas"] if slot.replicas is None else slot.replicas,
                 "template": template}  # fmt: skip

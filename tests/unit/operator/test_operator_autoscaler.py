@@ -276,3 +276,19 @@ def test_what_nobody_calls_goes_though_nobody_measures_its_processor() -> None:
     here.run(here.scaler(), 120)
     assert here.warned == ["NoResourceMetrics"]
     assert here.log == ["mark", "1->0"]
+
+
+def test_what_somebody_else_scales_now_is_held_until_a_replica_is_an_endpoint_and_never_scaled() -> None:
+    cluster = Cluster(ZERO, replicas=0)
+    (key,) = cluster.kept
+    cluster.kept[key] = msgspec.structs.replace(cluster.kept[key], is_ours=False, is_marked=True)
+    scaler = cluster.scaler()
+    cluster.run(scaler, 5)
+    assert cluster.log == []
+    cluster.kept[key] = msgspec.structs.replace(cluster.kept[key], wanted=3)
+    cluster.starts = False
+    cluster.run(scaler, 5)
+    assert cluster.log == []
+    cluster.starts = True
+    cluster.run(scaler, 60)
+    assert cluster.log == ["unmark"]

@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tiffin.operator.counting import is_idle
+from tiffin.operator.counting import Owner, is_idle
 from tiffin.operator.observing import Part
+
+
+@pytest.mark.parametrize(("ready", "held", "idle"), [(0, True, True), (1, True, False), (0, False, False)])
+@pytest.mark.parametrize("owner", ["hpa", "keda", "none", "external"])
+def test_what_others_scale_now_stays_idle_while_the_activator_holds_it(
+    owner: Owner, ready: int, held: bool, idle: bool
+) -> None:
+    part = Part(name="iris-predictor", component="predictor", wanted=0, ready=ready, is_held=held)
+    assert is_idle(owner, part, is_proven=True) is idle
+    assert not is_idle("knative", part, is_proven=True)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.unit.operator.kubernetes_model import CANDIDATE, STABLE, World, deplo
 
 from tiffin.kube import names
 from tiffin.operator.observing import Observed
-from tiffin.spec import Deployment, Pod, Scaling, Variant
+from tiffin.spec import Deployment, Measure, Pod, Scaling, Variant
 
 
 @pytest.fixture
@@ -223,6 +223,33 @@ def test_what_is_said_of_a_revision_goes_together_with_it(world: World) -> None:
     assert set(json.loads(standing["tiffin.dev/standing"])["standing"]["proven"]) <= {
         int(name.rpartition("-")[2]) for name in world.revisions
     }
+
+
+@pytest.mark.parametrize("most", [1, 2], ids=["a fixed number", "a range for the HPA"])
+def test_what_is_at_zero_is_held_until_a_replica_answers_whoever_scales_it_now(world: World, most: int) -> None:
+    ports = {"port_of": lambda service: 20000}
+    world.apply(deployment(components=(model("1", scaling=Scaling(min_replicas=0, max_replicas=most)),)))
+    world.roll()
+    there = world.deployments[STABLE]
+    there["spec"]["replicas"] = there["status"]["readyReplicas"] = there["status"]["replicas"] = 0
+    there["metadata"]["annotations"][names.HELD] = "true"
+    world.reconcile(**ports)
+    assert world.weights() == {STABLE: 100}
+    measures = (Measure(metric="cpu", target=80.0),)
+    after = Scaling(min_replicas=1, max_replicas=most, measures=measures)
+    world.apply(deployment(components=(model("1", scaling=after),)))
+
+    def slot() -> tuple[bool, bool]:
+        (found,) = world.reconcile(**ports).placement.slots
+        assert world.weights() == {STABLE: 100}
+        return found.held, found.activator_port is not None
+
+    assert slot() == (True, True)
+    there["spec"]["replicas"] = 1
+    world.roll()
+    assert slot() == (True, True), "until its endpoints were seen, and the mark taken away"
+    del there["metadata"]["annotations"][names.HELD]
+    assert slot() == (False, False)
 
 
 # -- every history ---------------------------------------------------------------------------------------------
