@@ -212,7 +212,20 @@ def _slot(
             asked=observed.scales.get(names.workload(deployment, slot)),
         ),
         held=is_held or (owner == "tiffin" and (own is None or own.ready == 0)),
-        activator_port=observed.port_of(service) if owner == "tiffin" or is_held else None,
+        activator_port=observed.port_of(service)
+        if owner == "tiffin" or is_held or _has_port(observed, service)
+        else None,
+    )
+
+
+def _has_port(observed: Observed, service: str) -> bool:
+    """Whether the activator listens for a Service, which it then goes on to do.
+
+    Nodes and gateways hear later than we that it is no endpoint any more: who is sent there until then is answered.
+    """
+    return any(
+        one["metadata"]["name"] == service and names.PORT in (one["metadata"].get("annotations") or {})
+        for one in observed.services
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -227,7 +228,7 @@ def test_what_is_said_of_a_revision_goes_together_with_it(world: World) -> None:
 
 @pytest.mark.parametrize("most", [1, 2], ids=["a fixed number", "a range for the HPA"])
 def test_what_is_at_zero_is_held_until_a_replica_answers_whoever_scales_it_now(world: World, most: int) -> None:
-    ports = {"port_of": lambda service: 20000}
+    ports: dict[str, Any] = {"port_of": lambda service: 20000}
     world.apply(deployment(components=(model("1", scaling=Scaling(min_replicas=0, max_replicas=most)),)))
     world.roll()
     there = world.deployments[STABLE]
@@ -249,7 +250,11 @@ def test_what_is_at_zero_is_held_until_a_replica_answers_whoever_scales_it_now(w
     world.roll()
     assert slot() == (True, True), "until its endpoints were seen, and the mark taken away"
     del there["metadata"]["annotations"][names.HELD]
-    assert slot() == (False, False)
+    service = {"metadata": {"name": STABLE, "annotations": {names.PORT: "20000"}}}
+    ports["services"] = (service,)
+    assert slot() == (False, True), "nodes may send calls to the activator for a moment longer"
+    ports["services"] = ()
+    assert slot() == (False, False), "one that never had a port gets none"
 
 
 # -- every history ---------------------------------------------------------------------------------------------
