@@ -126,7 +126,7 @@ def test_the_last_replica_goes_when_nobody_calls_and_the_next_call_brings_one(
         # What the call brings has to stay while the test looks at it, however slow the machine is.
         window = "autoscaling.knative.dev/window=30m"
         cluster.kubectl("annotate", "--overwrite", "isvc/iris", window, "-n", namespace)
-        # Pods carry the annotations of their InferenceService, so this is another revision; its pod alone may come.
+        # Pods carry the annotations of their InferenceService, so this is another revision.
         revision = "iris-00002"
         until(lambda: deployment()["metadata"]["annotations"][names.REVISION] == revision, "the longer window")
         (entry,) = own_slice()["ports"]

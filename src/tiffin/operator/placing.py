@@ -221,7 +221,7 @@ def _slot(
 def _has_port(observed: Observed, service: str) -> bool:
     """Whether the activator listens for a Service, which it then goes on to do.
 
-    Nodes and gateways hear later than we that it is no endpoint any more: who is sent there until then is answered.
+    Nodes and gateways hear later than we that it is no endpoint any more; who is sent there is answered.
     """
     return any(
         one["metadata"]["name"] == service and names.PORT in (one["metadata"].get("annotations") or {})
