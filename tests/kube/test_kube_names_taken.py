@@ -34,6 +34,7 @@ def test_one_name_belongs_to_one_deployment_whatever_its_kind(own_cluster: Any, 
         operator.ready()
         apply(cluster, namespace, inference_service("iris"))
         until(lambda: cluster.get("deploy", "iris-predictor", "-n", namespace), "what it comes to")
+        until(lambda: cluster.get("isvc", "iris", "-n", namespace).get("status"), "a word about it")
         apply(cluster, namespace, SELDON)
         until(lambda: reason(cluster, "sdep", namespace) == "NameTaken", "the word that it is taken")
         said = cluster.get("sdep", "iris", "-n", namespace)["status"]

@@ -2,6 +2,7 @@
 
 A deployment is known by its namespace and name, whatever kind it was written as, on one machine as on a cluster:
 its objects, addresses and commands go by that. Of several with one name the one that was there first has it.
+Kubernetes counts that in whole seconds: within one, it is the one that was looked after first.
 """
 
 from __future__ import annotations
@@ -29,10 +30,17 @@ def holder(document: Manifest, others: Iterable[Manifest]) -> Manifest | None:
     return None if first is document else first
 
 
-def _age(document: Manifest) -> tuple[str, str]:
+def _age(document: Manifest) -> tuple[str, bool, str]:
     # Times are RFC 3339 in UTC, whose order is that of their text; uids make the rest a fixed order.
     metadata = document["metadata"]
-    return str(metadata.get("creationTimestamp") or "9"), str(metadata.get("uid") or "")
+    return str(metadata.get("creationTimestamp") or "9"), not _has_it(document), str(metadata.get("uid") or "")
+
+
+def _has_it(document: Manifest) -> bool:
+    """Whether a status was written for it that says something else than that its name is taken."""
+    status = document.get("status") or {}
+    conditions = status.get("conditions") or ()
+    return bool(status) and all(one.get("reason") != REASON for one in conditions if isinstance(one, dict))
 
 
 def taken_by(first: Manifest) -> NameTaken:

@@ -20,6 +20,8 @@ OLD = written("InferenceService", "2026-01-01T00:00:00Z", "b")
 NEW = written("SeldonDeployment", "2026-01-02T00:00:00Z", "a")
 SAME = written("Deployment", "2026-01-02T00:00:00Z", "c")
 UNBORN = written("Deployment", None, "")
+SERVED = SAME | {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "Pending"}]}}
+TOLD = NEW | {"status": {"conditions": [{"type": "Ready", "status": "False", "reason": "NameTaken"}]}}
 
 
 @pytest.mark.parametrize(
@@ -31,6 +33,12 @@ UNBORN = written("Deployment", None, "")
         (NEW, [SAME], None),
         (SAME, [NEW, OLD], OLD),
         (SAME, [NEW], NEW),
+        (SERVED, [NEW], None),  # Of one second: who has objects already keeps them.
+        (NEW, [SERVED], SERVED),
+        (SERVED, [TOLD], None),
+        (TOLD, [SERVED], SERVED),
+        (TOLD, [SAME], None),
+        (SERVED, [OLD], OLD),
         (UNBORN, [NEW], NEW),
         (UNBORN, [], None),
     ],
@@ -40,8 +48,9 @@ def test_the_one_that_was_there_first_has_it(document: Any, others: Any, first: 
 
 
 TIMES = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])
+STATUSES = st.sampled_from([{}, {"status": {}}, {"status": SERVED["status"]}, {"status": TOLD["status"]}])
 DOCUMENTS = st.lists(
-    st.builds(written, st.just("Deployment"), TIMES, st.text()),
+    st.builds(lambda created, uid, status: written("Deployment", created, uid) | status, TIMES, st.text(), STATUSES),
     min_size=1,
     max_size=3,
     unique_by=lambda one: one["metadata"]["uid"],
