@@ -57,7 +57,7 @@ $(RUNTIME_ARCHIVE): $(STAMPS)/test $(shell find src -name '*.py')
 	@$(BIN)/tiffin image --runtime --base scratch-from-host --tag tiffin/runtime:0.1.0 --output $@
 
 kind-like: kube install-test models $(RUNTIME_ARCHIVE) ## Run Tiffin's image on a real node: kubelet and containerd of this machine (as root)
-	@TIFFIN_KUBE=required TIFFIN_RUNTIME_ARCHIVE=$(CURDIR)/$(RUNTIME_ARCHIVE) $(BIN)/python -m pytest -v tests/kube/test_kube_live.py tests/kube/test_kube_live_deploy.py
+	@TIFFIN_KUBE=required TIFFIN_RUNTIME_ARCHIVE=$(CURDIR)/$(RUNTIME_ARCHIVE) $(BIN)/python -m pytest -v tests/kube/test_kube_live*.py
 
 check: $(STAMPS)/test $(STAMPS)/check ## Lint, types, layers, spelling; changes nothing
 	$(BIN)/ruff check .

@@ -116,8 +116,8 @@ def _ready(status: Mapping[str, Any] | None) -> str:
 
 
 @dataclass
-class _Told:
-    """An event that was told: how often, when first and last."""
+class Told:
+    """An event that was told: how often, when first and last, in seconds since 1970."""
 
     name: str
     count: int
@@ -132,7 +132,7 @@ class Notebook:
     """
 
     def __init__(self) -> None:
-        self._told: OrderedDict[tuple[str, str, str], _Told] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str, str], Told] = OrderedDict()
         self._tokens: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._offered: dict[str, frozenset[tuple[str, str, str]]] = {}
 
@@ -154,11 +154,11 @@ class Notebook:
             if not self._may(uid, now):
                 continue
             if told is None:
-                told = _Told(_name(about, key), 0, now, now)
+                told = Told(_name(about, key), 0, now, now)
             told.count, told.last = told.count + 1, now
             self._told[key] = told
             self._told.move_to_end(key)
-            found.append(_event(about, note, told))
+            found.append(event(about, note, told))
         self._forget()
         return found
 
@@ -183,7 +183,8 @@ def _name(about: Manifest, key: tuple[str, str, str]) -> str:
     return f"{about['metadata']['name'][:200]}.{digest}"
 
 
-def _event(about: Manifest, note: Note, told: _Told) -> Manifest:
+def event(about: Manifest, note: Note, told: Told) -> Manifest:
+    """The Event to apply, whole; ``about`` is what ``kubectl describe`` shows it with."""
     metadata = about["metadata"]
     namespace = metadata.get("namespace", "default")
     return {

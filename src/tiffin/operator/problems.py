@@ -82,6 +82,15 @@ def is_fetching(pod: Manifest) -> bool:
     )
 
 
+def has_fetched(pod: Manifest) -> bool:
+    """Whether its model has come."""
+    for one in _list(_fields(pod.get("status")), "initContainerStatuses"):
+        ended = _fields(_fields(one.get("state")).get("terminated"))
+        if one.get("name") == FETCHING and ended:
+            return ended.get("exitCode") == 0
+    return False
+
+
 def of_pod(pod: Manifest, events: Sequence[Manifest] = ()) -> Problem | None:
     """What keeps a pod from being ready; ``None`` when nothing is known to. ``events`` may be of any pods."""
     status = _fields(pod.get("status"))

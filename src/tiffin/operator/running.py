@@ -16,6 +16,7 @@ from tiffin.operator.activator import targets
 from tiffin.operator.autoscaler import Autoscaler
 from tiffin.operator.cache import Cache, Change
 from tiffin.operator.discovery import REFERRED, WRITTEN, Discovery
+from tiffin.operator.fetches import Fetches
 from tiffin.operator.judging import Judge, looks_of
 from tiffin.operator.queue import Queue, Workers
 from tiffin.operator.reconciling import Key, Reconciler, keys_for, keys_of
@@ -50,6 +51,7 @@ class Operator:
         self._configs = Cache(self._configured)
         self.scaled = Scaled(api, self.cache, lambda: self.reconciler.looks, self._activators)
         self.autoscaler = Autoscaler(self.scaled)
+        self._fetches = Fetches(api)
         self.reconciler = Reconciler(
             api,
             self.cache,
@@ -84,6 +86,7 @@ class Operator:
                 group.create_task(reflector.run())
             group.create_task(self._scale(slices))
             group.create_task(self.judge.run())
+            group.create_task(self._fetches.run())
             group.create_task(self.discovery.run())
             group.create_task(self.workers.run(WORKERS))
 
@@ -138,6 +141,7 @@ class Operator:
             self._all()
             return
         if change.kind == POD:
+            self._fetches.see(change)
             self._of_pod(change)
             return
         for key in keys_for(change.object, change.kind):

@@ -50,7 +50,7 @@ def test_the_one_that_was_there_first_has_it(document: Any, others: Any, first: 
 TIMES = st.sampled_from(["2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"])
 STATUSES = st.sampled_from([{}, {"status": {}}, {"status": SERVED["status"]}, {"status": TOLD["status"]}])
 DOCUMENTS = st.lists(
-    st.builds(lambda created, uid, status: written("Deployment", created, uid) | status, TIMES, st.text(), STATUSES),
+    st.builds(lambda *of: written("Deployment", *of[:2]) | of[2], TIMES, st.text(), STATUSES),
     min_size=1,
     max_size=3,
     unique_by=lambda one: one["metadata"]["uid"],
