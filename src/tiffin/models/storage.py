@@ -1,35 +1,23 @@
 """From an artefact's address to a local path: used in place, or downloaded once and kept by content.
 
-    CACHE/
-    ├── content/<sha256>/...     what was downloaded or unpacked; never changed once it is there
-    ├── index/<sha256 of uri>    which content an address had, and the listing (sizes, ETags) it had then
-    ├── locks/<sha256 of uri>    held while an address is fetched, so that it is downloaded once
-    ├── arrivals/<sha256>/...    files that came, kept until all have, so that a fetch goes on where it was cut
-    └── partial/<pid>-.../       what is unpacked or put together; renamed into content when whole
-
 A second fetch lists the address again: unchanged means no download, changed means new content next to the old.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import logging
 import os
 import shutil
-import tempfile
 import threading
 import urllib.parse
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from tiffin.errors import ModelError, StorageError
-from tiffin.kits import processes
-from tiffin.kits.files import write_atomic
-from tiffin.models import archives, registries, remotes, transfers
+from tiffin.models import archives, contents, registries, remotes, transfers
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +28,6 @@ class Progress(msgspec.Struct, frozen=True):
     uri: str
     done: int
     total: int | None
-
-
-class _Index(msgspec.Struct, frozen=True):
-    """What an address held: ``key`` changes with it, ``content`` is a directory, ``file`` the one file in it."""
-
-    uri: str
-    key: str
-    content: str
-    file: str
 
 
 def fetch(
@@ -83,7 +62,7 @@ def fetch(
         if scheme == "model":
             return _stored(uri, cache.parent / "models")
         environment = {**os.environ, **(credentials or {})}
-        with _locked(cache, uri):
+        with contents.locked(cache, uri):
             if scheme in registries.SCHEMES:
                 return _artefact(uri, cache, progress or _quiet, environment)
             return _remote(uri, cache, progress or _quiet, environment)
@@ -98,18 +77,18 @@ def copied(path: Path, beside: Sequence[Path], *, cache: Path) -> tuple[Path, li
     Raises:
         StorageError: it cannot be read, or the disk is full.
     """
-    with remotes.told(str(path)), _partial(cache) as partial:
-        whole = _new_directory(partial / "copy")
+    with remotes.told(str(path)), contents.partial(cache) as partial:
+        whole = contents.new_directory(partial / "copy")
         inside = [one.relative_to(path) for one in beside if path.is_dir() and one.is_relative_to(path)]
         if path.is_dir():
             shutil.copytree(path, whole / "content", symlinks=False, ignore=shutil.ignore_patterns("__pycache__"))
         else:
-            _new_directory(whole / "content")
+            contents.new_directory(whole / "content")
             shutil.copy2(path, whole / "content" / path.name)
         outside = [one for one in beside if not (path.is_dir() and one.is_relative_to(path))]
         for number, one in enumerate(outside):
-            shutil.copy2(one, _new_directory(whole / "beside" / str(number)) / one.name)
-        kept = _keep(cache, f"copy of {path}", "", whole)
+            shutil.copy2(one, contents.new_directory(whole / "beside" / str(number)) / one.name)
+        kept = contents.keep(cache, f"copy of {path}", "", whole)
     content = kept / "content" if path.is_dir() else kept / "content" / path.name
     return content, [
         *(kept / "content" / one for one in inside),
@@ -165,14 +144,14 @@ def _local(uri: str, path: Path, cache: Path) -> Path:
         return path
     found = archive.stat()
     key = f"{found.st_size}-{found.st_mtime_ns}-{found.st_ino}"
-    with _locked(cache, str(archive.resolve())):
-        known = _known(cache, str(archive.resolve()), key)
+    with contents.locked(cache, str(archive.resolve())):
+        known = contents.known(cache, str(archive.resolve()), key)
         if known is not None:
             return known
-        with _partial(cache) as partial:
-            unpacked = _new_directory(partial / "unpacked")
+        with contents.partial(cache) as partial:
+            unpacked = contents.new_directory(partial / "unpacked")
             archives.unpack(archive, unpacked, max_bytes=archives.free_bytes(cache))
-            return _keep(cache, str(archive.resolve()), key, unpacked)
+            return contents.keep(cache, str(archive.resolve()), key, unpacked)
 
 
 def _lone_archive(path: Path) -> Path | None:
@@ -187,7 +166,7 @@ def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environ
     filesystem = remotes.open_filesystem(uri, environment)
     listed = remotes.entries(filesystem, uri, environment)
     key = _listing_key(listed)
-    if key and (known := _known(cache, uri, key)) is not None:
+    if key and (known := contents.known(cache, uri, key)) is not None:
         log.debug("%s has not changed", remotes.shown(uri))
         return known
     sizes = [entry.size for entry in listed]
@@ -197,8 +176,8 @@ def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environ
             f"{remotes.shown(uri)} has {total:,} bytes, and {archives.free_bytes(cache):,} are free in {cache}",
             hint="make room, or set another cache",
         )
-    with _partial(cache) as partial:
-        directory = _new_directory(partial / "download")
+    with contents.partial(cache) as partial:
+        directory = contents.new_directory(partial / "download")
         transfers.download(
             filesystem,
             uri,
@@ -209,29 +188,29 @@ def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environ
             report=_report(uri, total, progress),
         )
         if len(listed) == 1 and archives.is_archive(listed[0].path):
-            unpacked = _new_directory(partial / "unpacked")
+            unpacked = contents.new_directory(partial / "unpacked")
             archives.unpack(directory / listed[0].path, unpacked, max_bytes=archives.free_bytes(cache))
-            return _keep(cache, uri, key, unpacked)
+            return contents.keep(cache, uri, key, unpacked)
         is_file = len(listed) == 1 and listed[0].path == remotes.name_of(uri)
-        return _keep(cache, uri, key, directory, listed[0].path if is_file else "")
+        return contents.keep(cache, uri, key, directory, listed[0].path if is_file else "")
 
 
 def _artefact(uri: str, cache: Path, progress: Callable[[Progress], None], environment: Mapping[str, str]) -> Path:
     """What a registry has; its digest says whether it changed."""
     found = registries.resolve(uri, environment)
-    if (known := _known(cache, uri, found.key)) is not None:
+    if (known := contents.known(cache, uri, found.key)) is not None:
         log.debug("%s has not changed", remotes.shown(uri))
         return known
     shown = remotes.shown(uri)
-    with _partial(cache) as partial:
-        directory = _new_directory(partial / "download")
+    with contents.partial(cache) as partial:
+        directory = contents.new_directory(partial / "download")
         registries.download(
             found,
             directory,
             arrivals=cache / "arrivals",
             progress=lambda done, total: progress(Progress(shown, done, total)),
         )
-        return _keep(cache, uri, found.key, directory)
+        return contents.keep(cache, uri, found.key, directory)
 
 
 def _report(uri: str, total: int | None, progress: Callable[[Progress], None]) -> Callable[[int], None]:
@@ -254,76 +233,3 @@ def _listing_key(listed: list[remotes.Entry]) -> str:
         return ""
     text = "\n".join(f"{entry.path}\t{entry.size}\t{entry.tag}" for entry in listed)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _keep(cache: Path, uri: str, key: str, directory: Path, file: str = "") -> Path:
-    """Move a whole download to where its content belongs, and note it."""
-    content = _content_hash(directory)
-    home = cache / "content" / content
-    home.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        directory.rename(home)
-    except OSError:
-        if not home.is_dir():
-            raise
-        # The same content under another address, or fetched by another process: one copy is enough.
-    index = cache / "index" / _digest(uri)
-    index.parent.mkdir(parents=True, exist_ok=True)
-    note = msgspec.json.encode(_Index(uri=remotes.shown(uri), key=key, content=content, file=file))
-    write_atomic(index, note)
-    return home / file if file else home
-
-
-def _known(cache: Path, uri: str, key: str) -> Path | None:
-    try:
-        index = msgspec.json.decode((cache / "index" / _digest(uri)).read_bytes(), type=_Index)
-    except (OSError, msgspec.MsgspecError):
-        return None
-    home = cache / "content" / index.content
-    path = home / index.file if index.file else home
-    return path if index.key == key and path.exists() else None
-
-
-def _content_hash(directory: Path) -> str:
-    """Of the files' paths and bytes, in order."""
-    whole = hashlib.sha256()
-    for path in sorted(item for item in directory.rglob("*") if item.is_file()):
-        with path.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        whole.update(f"{digest}  {path.relative_to(directory).as_posix()}\n".encode())
-    return whole.hexdigest()
-
-
-def _digest(uri: str) -> str:
-    return hashlib.sha256(uri.encode()).hexdigest()
-
-
-def _new_directory(path: Path) -> Path:
-    path.mkdir(parents=True)
-    return path
-
-
-@contextlib.contextmanager
-def _partial(cache: Path) -> Iterator[Path]:
-    """A directory that is gone afterwards; what processes that were killed left is removed first."""
-    home = cache / "partial"
-    home.mkdir(parents=True, exist_ok=True)
-    for left in home.iterdir():
-        owner = left.name.partition("-")[0]
-        if owner.isdigit() and processes.identify(int(owner)) is None:
-            shutil.rmtree(left, ignore_errors=True)
-    path = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=home))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(cache: Path, uri: str) -> Iterator[None]:
-    """One fetch of an address at a time, over processes; the system lets go when a process dies."""
-    path = cache / "locks" / _digest(uri)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,5 +1,4 @@
 import errno
-import os
 import subprocess
 import sys
 import zipfile
@@ -135,17 +134,30 @@ def test_a_key_that_leads_out_of_the_directory_is_refused():
         remotes._relative("bucket/iris/../../x", "bucket/iris/", "s3://bucket/iris")
 
 
-def test_what_a_killed_process_left_is_removed(memory, tmp_path):
+PUTS_TOGETHER = """
+import sys, time
+from pathlib import Path
+from tiffin.models import contents
+with contents.partial(Path(sys.argv[1])) as path:
+    (path / "big").write_bytes(b"1" * 100)
+    print(path, flush=True)
+    time.sleep(600)
+"""
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_of_one_that_runs(memory, tmp_path):
     memory.pipe("/iris/a", b"1")
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    left = tmp_path / "cache/partial" / f"{child.pid}-abc"
-    ours = tmp_path / "cache/partial" / f"{os.getpid()}-abc"
-    left.mkdir(parents=True)
-    ours.mkdir()
+    command = [sys.executable, "-c", PUTS_TOGETHER, str(tmp_path / "cache")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        left = Path(child.stdout.readline().strip())
+        try:
+            fetch("memory://iris", tmp_path)
+            assert (left / "big").exists()
+        finally:
+            child.kill()
+    memory.pipe("/iris/a", b"2")
     fetch("memory://iris", tmp_path)
-    assert not left.exists()
-    assert ours.exists()
+    assert list((tmp_path / "cache/partial").iterdir()) == []
 
 
 def test_messages_do_not_show_what_is_secret():
