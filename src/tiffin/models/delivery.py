@@ -9,7 +9,8 @@ Variables:
 - ``TIFFIN_CREDENTIALS``: a JSON list of ``dialects.secret_uses.SecretUse``, secrets that are mounted as
   directories and how each is to be understood; other variables (``AWS_ACCESS_KEY_ID`` ...) count as they do
   locally, below these.
-- ``TIFFIN_MODEL_CACHE``: a directory of the node in which downloads are kept; without it nothing is kept.
+- ``TIFFIN_MODEL_CACHE``, ``TIFFIN_MODEL_CACHE_BYTES``: a directory of the node in which downloads are kept, and
+  how many bytes of them; see ``nodecache``.
 - ``TIFFIN_REQUIRE_SIGNATURE``: public keys, PEM or paths with ``:`` between them, of which one must have signed.
 
 An address ``storage://[key]/path`` is what ``storage: {key, path}`` of an InferenceService says: where it leads is
@@ -28,7 +29,9 @@ from pathlib import Path
 
 from tiffin.dialects import secret_uses
 from tiffin.errors import StorageError, TiffinError
-from tiffin.models import remotes, storage
+from tiffin.models import nodecache, remotes, storage
+from tiffin.models.nodecache import PodCache
+from tiffin.models.nodecache import amount as _amount
 from tiffin.models.storage import Progress
 
 COULD_NOT_FETCH = 1
@@ -66,23 +69,29 @@ def deliver(uri: str, path: Path, *, environment: Mapping[str, str], say: Say) -
     """
     uri, credentials = _resolved(uri, environment)
     environment = {**environment, **credentials}
-    shared = environment.get("TIFFIN_MODEL_CACHE", "")
-    # On the volume itself, so that what was fetched is only renamed.
-    cache = Path(shared) if shared else path / ".tiffin"
     started = time.monotonic()
-    found = _fetched(uri, cache, environment, say)
-    _check(found, uri, cache, environment)
-    size = _place(found, path, is_shared=bool(shared))
-    if not shared:
-        shutil.rmtree(cache, ignore_errors=True)
+    path.mkdir(parents=True, exist_ok=True)
+    cache = nodecache.opened(uri, path, environment, say)
+    with cache:
+        cache.hold(uri)
+        found = _fetched(uri, cache, environment, say)
+        cache.hold_content(found)
+        _check(found, uri, cache, environment)
+        size = _place(found, path, uri, cache)
     say(f"{remotes.shown(uri)} is at {path}: {_amount(size)} in {time.monotonic() - started:.1f} s")
+    cache.finish(uri, size)
 
 
-def _fetched(uri: str, cache: Path, environment: Mapping[str, str], say: Say) -> Path:
+def _fetched(uri: str, cache: PodCache, environment: Mapping[str, str], say: Say) -> Path:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return storage.fetch(
-                uri, base=Path("/"), cache=cache, progress=_progress(say), credentials=environment
+                uri,
+                base=Path("/"),
+                cache=cache.directory,
+                progress=_progress(say),
+                credentials=environment,
+                room=lambda needed: cache.make_room(needed, cache.directory),
             )
         except StorageError as error:
             if attempt == ATTEMPTS or not error.retryable:
@@ -109,14 +118,7 @@ def _progress(say: Say) -> Callable[[Progress], None]:
     return told
 
 
-def _amount(size: int) -> str:
-    for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if size >= factor:
-            return f"{size / factor:.1f} {unit}"
-    return f"{size} bytes"
-
-
-def _check(found: Path, uri: str, cache: Path, environment: Mapping[str, str]) -> None:
+def _check(found: Path, uri: str, cache: PodCache, environment: Mapping[str, str]) -> None:
     """Signatures that the platform or the deployment requires."""
     written = [one for one in _keys(environment.get("TIFFIN_REQUIRE_SIGNATURE", "")) if one]
     if not written:
@@ -126,10 +128,14 @@ def _check(found: Path, uri: str, cache: Path, environment: Mapping[str, str]) -
     signatures = checking.beside(found)
     if found.is_file() and remotes.scheme_of(uri) not in ("", "file"):
         for candidate in (f"{uri}.sig", f"{uri.rpartition('/')[0]}/model.sig"):
+            cache.hold(candidate)
             try:
-                signatures.append(storage.fetch(candidate, base=Path("/"), cache=cache, credentials=environment))
+                signature = storage.fetch(
+                    candidate, base=Path("/"), cache=cache.directory, credentials=environment
+                )
             except StorageError:
                 continue
+            signatures.append(signature)
             break
     checking.check(found, signatures, [keys.read(one) for one in written], what=remotes.shown(uri))
 
@@ -141,23 +147,29 @@ def _keys(text: str) -> list[str]:
     return [f"-----BEGIN{block}".strip() for block in text.split("-----BEGIN")[1:]]
 
 
-def _place(found: Path, path: Path, *, is_shared: bool) -> int:
+def _place(found: Path, path: Path, uri: str, cache: PodCache) -> int:
     """Put files where they are wanted; the bytes they have. What stood there under the same names is replaced."""
     files = [found] if found.is_file() else [item for item in sorted(found.rglob("*")) if item.is_file()]
-    root = found.parent if found.is_file() else found
-    size = 0
-    for file in files:
-        target = path / file.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        size += file.stat().st_size
-        # A program of another user in the pod reads it.
-        if is_shared or not file.is_relative_to(path):
-            shutil.copyfile(file, target)
-        else:
-            os.replace(file, target)
-        target.chmod(0o644)
     if not files:
         raise StorageError("there are no files in it", hint="check the address")
+    root = found.parent if found.is_file() else found
+    size = sum(file.stat().st_size for file in files)
+    cache.make_room(size, path)
+    try:
+        for file in files:
+            target = path / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            # A program of another user in the pod reads it.
+            if cache.is_shared or not file.is_relative_to(path):
+                shutil.copyfile(file, target)
+            else:
+                os.replace(file, target)
+            target.chmod(0o644)
+    except OSError as error:
+        raise StorageError(
+            f"{remotes.shown(uri)} was fetched, and cannot be put at {path}: {error.strerror or error}",
+            hint=f"it has {_amount(size)}; the volume needs room for it",
+        ) from error
     return size
 
 

@@ -15,6 +15,7 @@ from tiffin.oci import modelpack
 from tiffin.oci.layout import Layout
 from tiffin.oci.manifests import read_manifest
 from tiffin.oci.moving import Transfer
+from tiffin.oci.records import Manifest
 from tiffin.oci.reference import Reference, parse
 from tiffin.oci.registry import Registry
 from tiffin.signing.statement import MEDIA_TYPE
@@ -64,7 +65,14 @@ def _referrers() -> ModuleType:
     return referrers
 
 
-def download(found: Found, into: Path, *, arrivals: Path, progress: Callable[[int, int], None]) -> None:
+def download(
+    found: Found,
+    into: Path,
+    *,
+    arrivals: Path,
+    progress: Callable[[int, int], None],
+    room: Callable[[int], None],
+) -> None:
     """Fetch the model's files, and signatures of it, into an empty directory.
 
     Args:
@@ -72,6 +80,7 @@ def download(found: Found, into: Path, *, arrivals: Path, progress: Callable[[in
         into: gets the files; a signature is ``<key>.sig`` among them.
         arrivals: where layers are kept on their way, so that an interrupted fetch goes on.
         progress: called with the bytes that are there and how many there will be; from several threads.
+        room: called before layers are fetched with the bytes they need, and the files that are made of them.
 
     Raises:
         RegistryError: it is no model, or its bytes are others.
@@ -92,10 +101,13 @@ def download(found: Found, into: Path, *, arrivals: Path, progress: Callable[[in
             last = now
             progress(*now)
 
+    def check(manifest: Manifest) -> None:
+        modelpack.check(manifest, where)
+        missing = sum(layer.size for layer in manifest.layers if not layout.path(layer.digest).exists())
+        room(missing + sum(layer.size for layer in manifest.layers))
+
     at = found.reference.at(found.digest)
-    summary = found.registry.pull(
-        at, layout, progress=report, check=lambda manifest: modelpack.check(manifest, where)
-    )
+    summary = found.registry.pull(at, layout, progress=report, check=check)
     data = layout.path(summary.descriptor.digest).read_bytes()
     manifest = read_manifest(data, summary.descriptor.media_type, where)
     tree = into.parent / "tree"

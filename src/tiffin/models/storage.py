@@ -37,6 +37,7 @@ def fetch(
     cache: Path,
     progress: Callable[[Progress], None] | None = None,
     credentials: Mapping[str, str] | None = None,
+    room: Callable[[int], None] | None = None,
 ) -> Path:
     """The local file or directory that ``uri`` names; blocking.
 
@@ -49,6 +50,7 @@ def fetch(
         progress: called as bytes arrive, from a thread of the downloader's.
         credentials: variables that stand above the environment's (``AWS_ACCESS_KEY_ID``, ``HF_TOKEN`` ...), for
             this fetch alone; never shown.
+        room: called before a download with the bytes that it needs in the cache, where they are known.
 
     Raises:
         StorageError: it does not exist, cannot be reached or read, or the disk is full.
@@ -64,8 +66,8 @@ def fetch(
         environment = {**os.environ, **(credentials or {})}
         with contents.locked(cache, uri):
             if scheme in registries.SCHEMES:
-                return _artefact(uri, cache, progress or _quiet, environment)
-            return _remote(uri, cache, progress or _quiet, environment)
+                return _artefact(uri, cache, progress or _quiet, environment, room or _plenty)
+            return _remote(uri, cache, progress or _quiet, environment, room or _plenty)
 
 
 def copied(path: Path, beside: Sequence[Path], *, cache: Path) -> tuple[Path, list[Path]]:
@@ -118,6 +120,10 @@ def _quiet(progress: Progress) -> None:
     """Nobody looks."""
 
 
+def _plenty(needed: int) -> None:
+    """Nobody makes room."""
+
+
 def _local_path(uri: str, base: Path) -> Path:
     if remotes.scheme_of(uri) != "file":
         return base / Path(uri).expanduser()
@@ -162,7 +168,13 @@ def _lone_archive(path: Path) -> Path | None:
     return inside[0] if len(inside) == 1 and inside[0].is_file() and archives.is_archive(inside[0].name) else None
 
 
-def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environment: Mapping[str, str]) -> Path:
+def _remote(
+    uri: str,
+    cache: Path,
+    progress: Callable[[Progress], None],
+    environment: Mapping[str, str],
+    room: Callable[[int], None],
+) -> Path:
     filesystem = remotes.open_filesystem(uri, environment)
     listed = remotes.entries(filesystem, uri, environment)
     key = _listing_key(listed)
@@ -171,11 +183,16 @@ def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environ
         return known
     sizes = [entry.size for entry in listed]
     total = None if None in sizes else sum(size for size in sizes if size is not None)
-    if total is not None and total > archives.free_bytes(cache):
-        raise StorageError(
-            f"{remotes.shown(uri)} has {total:,} bytes, and {archives.free_bytes(cache):,} are free in {cache}",
-            hint="make room, or set another cache",
-        )
+    if total is not None:
+        arrived = transfers.arrived(uri, cache / "arrivals", key)
+        room(total - arrived)
+        free = archives.free_bytes(cache)
+        if total - arrived > free:
+            there = f", of which {arrived:,} arrived before" if arrived else ""
+            raise StorageError(
+                f"{remotes.shown(uri)} has {total:,} bytes{there}, and {free:,} are free in {cache}",
+                hint="make room, or set another cache",
+            )
     with contents.partial(cache) as partial:
         directory = contents.new_directory(partial / "download")
         transfers.download(
@@ -195,7 +212,13 @@ def _remote(uri: str, cache: Path, progress: Callable[[Progress], None], environ
         return contents.keep(cache, uri, key, directory, listed[0].path if is_file else "")
 
 
-def _artefact(uri: str, cache: Path, progress: Callable[[Progress], None], environment: Mapping[str, str]) -> Path:
+def _artefact(
+    uri: str,
+    cache: Path,
+    progress: Callable[[Progress], None],
+    environment: Mapping[str, str],
+    room: Callable[[int], None],
+) -> Path:
     """What a registry has; its digest says whether it changed."""
     found = registries.resolve(uri, environment)
     if (known := contents.known(cache, uri, found.key)) is not None:
@@ -209,6 +232,7 @@ def _artefact(uri: str, cache: Path, progress: Callable[[Progress], None], envir
             directory,
             arrivals=cache / "arrivals",
             progress=lambda done, total: progress(Progress(shown, done, total)),
+            room=room,
         )
         return contents.keep(cache, uri, found.key, directory)
 

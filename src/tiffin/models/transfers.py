@@ -56,8 +56,7 @@ def download(
         StorageError: a file has another size than the listing says.
         Exception: whatever the file system raises; the first one, when the others have stopped.
     """
-    own = arrivals / hashlib.sha256(uri.encode()).hexdigest()
-    home = own / hashlib.sha256(key.encode()).hexdigest()
+    own, home = _places(uri, arrivals, key)
     if own.is_dir():
         for left in own.iterdir():
             if left != home or not key:
@@ -82,6 +81,18 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(home / str(number), target)
     shutil.rmtree(own, ignore_errors=True)
+
+
+def arrived(uri: str, arrivals: Path, key: str) -> int:
+    """The bytes of a download that are kept from before it was cut off."""
+    home = _places(uri, arrivals, key)[1]
+    return sum(file.stat().st_size for file in home.iterdir()) if key and home.is_dir() else 0
+
+
+def _places(uri: str, arrivals: Path, key: str) -> tuple[Path, Path]:
+    """Where everything of an address is, and of one listing of it."""
+    own = arrivals / hashlib.sha256(uri.encode()).hexdigest()
+    return own, own / hashlib.sha256(key.encode()).hexdigest()
 
 
 class _File:

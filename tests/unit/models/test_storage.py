@@ -129,6 +129,27 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(memory, tmp_path, monkeypatc
         fetch("memory://iris", tmp_path)
 
 
+def test_what_had_arrived_needs_no_room_again(memory, tmp_path, monkeypatch):
+    memory.pipe({"/iris/a": b"12345", "/iris/b": b"123"})
+    usual, asked = type(memory).get_file, []
+
+    def broken(self, rpath, lpath, **options):
+        if rpath.endswith("b"):
+            raise OSError("cut off")
+        return usual(self, rpath, lpath, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(memory), "get_file", broken)
+        with pytest.raises(StorageError, match="cut off"):
+            fetch("memory://iris", tmp_path, room=asked.append)
+    monkeypatch.setattr(storage.archives, "free_bytes", lambda path: 2)
+    with pytest.raises(StorageError, match="has 8 bytes, of which 5 arrived before, and 2 are free"):
+        fetch("memory://iris", tmp_path, room=asked.append)
+    monkeypatch.setattr(storage.archives, "free_bytes", lambda path: 3)
+    assert (fetch("memory://iris", tmp_path, room=asked.append) / "b").read_bytes() == b"123"
+    assert asked == [8, 3, 3]
+
+
 def test_a_key_that_leads_out_of_the_directory_is_refused():
     with pytest.raises(StorageError, match="outside of its directory"):
         remotes._relative("bucket/iris/../../x", "bucket/iris/", "s3://bucket/iris")
