@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
+from tiffin.dialects import kubernetes
+
 NAMESPACE = "tiffin-system"
+_DIRECTORY = re.compile(r"/(?!(?:.*/)?\.\.(?:/|$))[^:]*")
+"""What a kubelet mounts: no colon, and no way upwards."""
 
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,15 +47,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
     network_policies: bool = False
     model_cache: str = ""
     """A directory of each node that fetched artefacts are kept in; empty: an ``emptyDir`` of the pod."""
+    model_cache_size: str = ""
+    """What may be left in it after a fetch, such as ``50Gi``; empty: it grows."""
     fetch_cpu: str = "100m"
     fetch_memory: str = "256Mi"
     fetch_memory_limit: str = "1Gi"
 
     def __post_init__(self) -> None:
-        """Raises ValueError: no host name can be made of ``host_template``."""
+        """Raises ValueError: no host name can be made of ``host_template``, or the cache is none."""
         known = {"name": "n", "namespace": "s", "domain": "d"}
         try:
             self.host_template.format(**known)
         except (KeyError, IndexError, ValueError, AttributeError, TypeError):
             expected = "`hostTemplate` of " + ", ".join(f"{{{one}}}" for one in known)
             raise ValueError(f"expected {expected}, found {self.host_template}") from None
+        if self.model_cache and not _DIRECTORY.fullmatch(self.model_cache):
+            raise ValueError(f"expected a whole path as `modelCache`, found {self.model_cache}")
+        if self.model_cache_size and not self.model_cache_bytes:
+            raise ValueError(f"expected `modelCacheSize` such as 50Gi, found {self.model_cache_size}")
+        if self.model_cache_size and not self.model_cache:
+            raise ValueError(f"expected `modelCache` beside `modelCacheSize`, found {self.model_cache_size} alone")
+
+    @property
+    def model_cache_bytes(self) -> int:
+        """``model_cache_size`` in bytes; 0 when there is none, or it is no quantity."""
+        return int(kubernetes.number(self.model_cache_size) or 0)

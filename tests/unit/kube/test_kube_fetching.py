@@ -1,7 +1,9 @@
 """How artefacts come to pods."""
 
+import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from tiffin.dialects import secret_uses
@@ -95,6 +97,34 @@ def test_a_cache_of_the_node_is_used_where_there_is_one() -> None:
     (container,) = delivered(model("s3://a"), settings=Settings(model_cache="/var/models")).containers
     assert {"name": "TIFFIN_MODEL_CACHE", "value": "/var/models"} in container["env"]
     assert {"name": "tiffin-model-cache", "mountPath": "/var/models"} in container["volumeMounts"]
+    assert "TIFFIN_MODEL_CACHE_BYTES" not in str(container)
+
+
+@pytest.mark.parametrize(("size", "found"), [("50Gi", 50 * 2**30), ("1.5G", 1_500_000_000), ("1e3", 1000)])
+def test_the_bound_of_a_cache_is_told_in_bytes(size: str, found: int) -> None:
+    settings = Settings(model_cache="/var/models", model_cache_size=size)
+    (container,) = delivered(model("s3://a"), settings=settings).containers
+    assert {"name": "TIFFIN_MODEL_CACHE_BYTES", "value": str(found)} in container["env"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            '{modelCache: /var/models, modelCacheSize: "50 GB"}',
+            "expected `modelCacheSize` such as 50Gi, found 50 GB",
+        ),
+        ('{modelCache: /var/models, modelCacheSize: "0"}', "expected `modelCacheSize` such as 50Gi, found 0"),
+        ('{modelCache: /var/models, modelCacheSize: "-1Gi"}', "such as 50Gi, found -1Gi"),
+        ("{modelCacheSize: 50Gi}", "expected `modelCache` beside `modelCacheSize`"),
+        ("{modelCache: var/models}", "expected a whole path as `modelCache`, found var/models"),
+        ("{modelCache: /var/../models}", "expected a whole path"),
+        ("{modelCache: '/var/a:b'}", "expected a whole path"),
+    ],
+)
+def test_settings_of_a_cache_that_cannot_be_are_refused(settings: str, message: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=re.escape(message)):
+        msgspec.yaml.decode(settings, type=Settings)
 
 
 def test_a_path_that_the_file_mounts_itself_needs_no_fetching() -> None:

@@ -49,7 +49,9 @@ CASES = {
     "kserve-pvc": Case(input="kserve-pvc"),
     "kserve-oci-volume": Case(input="kserve-oci"),
     "kserve-oci-modelcar": Case(input="kserve-oci", capabilities=Capabilities()),
-    "kserve-secrets": Case(input="kserve-secrets", settings=Settings(model_cache="/var/cache/tiffin")),
+    "kserve-secrets": Case(
+        input="kserve-secrets", settings=Settings(model_cache="/var/cache/tiffin", model_cache_size="50Gi")
+    ),
     "kserve-zero": Case(input="kserve-zero", how="held"),
     "seldon-class": Case(input="seldon-class"),
     "seldon-arms": Case(input="seldon-arms"),

@@ -210,6 +210,8 @@ def _initializer(
         volumes.append({"name": _CACHE, "hostPath": kept})
         own.append({"name": _CACHE, "mountPath": settings.model_cache})
         env.append({"name": "TIFFIN_MODEL_CACHE", "value": escaped(settings.model_cache)})
+        if settings.model_cache_size:
+            env.append({"name": "TIFFIN_MODEL_CACHE_BYTES", "value": str(settings.model_cache_bytes)})
     container = {
         "name": INITIALIZER,
         "image": settings.runtime_image,
