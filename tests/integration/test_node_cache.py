@@ -94,7 +94,9 @@ def test_what_was_not_used_for_longest_makes_way(web, pods, tmp_path):
     assert "removed" not in ended(pods("a")) + ended(pods("b")) + ended(pods("a"))
     assert fetched(web, "a") == 1
     said = ended(pods("c"))
-    assert "the node's cache: removed 1 model, 200.0 kB" in said
+    *_, removed, last = said.splitlines()
+    assert removed == "the node's cache: removed 1 model, 200.0 kB"
+    assert last.startswith(f"{web.url}/c is at ")
     assert kept(tmp_path, web) == ["a", "c"]
     assert (tmp_path / "pod" / "b" / "b").stat().st_size == SIZE
     assert len(list((tmp_path / "cache" / "content").iterdir())) == 2

@@ -78,8 +78,10 @@ def deliver(uri: str, path: Path, *, environment: Mapping[str, str], say: Say) -
         cache.hold_content(found)
         _check(found, uri, cache, environment)
         size = _place(found, path, uri, cache)
-    say(f"{remotes.shown(uri)} is at {path}: {_amount(size)} in {time.monotonic() - started:.1f} s")
+    taken = time.monotonic() - started
     cache.finish(uri, size)
+    # The last line is what an event of the pod says.
+    say(f"{remotes.shown(uri)} is at {path}: {_amount(size)} in {taken:.1f} s")
 
 
 def _fetched(uri: str, cache: PodCache, environment: Mapping[str, str], say: Say) -> Path:
