@@ -101,7 +101,7 @@ class Fetches:
     async def _tell(self, one: _Followed, *, is_over: bool) -> None:
         async with asyncio.timeout(LOG_SECONDS):
             message = await self._last_line(one.pod)
-        if not message or message == one.message:
+        if not message or (message == one.message and not is_over):
             return
         now = self._clock()
         reason = "FetchedModel" if is_over else "FetchingModel"

@@ -108,6 +108,15 @@ def test_that_it_came_is_told_where_its_way_was() -> None:
     assert len(world.server.asked) == 2
 
 
+def test_that_it_came_is_told_also_where_the_last_look_saw_it_already() -> None:
+    world = World()
+    world.see(pod(RUNNING))
+    world.server.log = ["gs://m is at /mnt/models: 4.0 GB in 10.0 s"]
+    world.after(PATIENCE_SECONDS)
+    world.see(pod(DONE))
+    assert [one["reason"] for one in world.after(0)] == ["FetchedModel"]
+
+
 @pytest.mark.parametrize("end", [pod(DONE), pod(FAILED), None, pod(RUNNING, deletionTimestamp="now")])
 def test_what_ends_before_anything_was_told_is_never_asked(end: Any) -> None:
     world = World()
