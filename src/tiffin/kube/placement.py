@@ -8,11 +8,12 @@ which Kubernetes rolls, and drops the candidate.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Literal
 
 import msgspec
 
-from tiffin.spec import Component
+from tiffin.spec import Component, Deployment
 
 Role = Literal["stable", "candidate"]
 
@@ -30,7 +31,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     ``revision`` is its name, as in ``iris-00003``. ``replicas`` is what the operator wants; ``None``: the
     number is someone else's (an HPA, KEDA, a person). ``held``: nobody can serve now, so calls go to the
     activator, which knows them by ``activator_port`` (``None``: it never goes to zero). ``split`` is for a slot
-    that Knative runs; ``None``: all calls are for its newest revision.
+    that Knative runs; ``None``: all calls are for its newest revision. ``stands_in``: it gets the calls that are
+    for the deployment's entry, which this version of it has not, or cannot be called at yet.
     """
 
     variant: str
@@ -41,6 +43,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     held: bool = False
     activator_port: int | None = None
     split: Split | None = None
+    stands_in: bool = False
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +67,45 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     slots: tuple[Slot, ...] = ()
     shares: tuple[Share, ...] = ()
     activators: tuple[str, ...] = ()
+
+    def version(self, variant: str, role: Role) -> list[Slot]:
+        """The slots of one version of a variant."""
+        return [slot for slot in self.slots if (slot.variant, slot.role) == (variant, role)]
+
+
+def front(deployment: Deployment, slots: Iterable[Slot]) -> Slot | None:
+    """Which of the slots of one version of the main variant callers talk to; ``None``: none of them."""
+    named = None
+    for slot in slots:
+        if slot.stands_in:
+            return slot
+        if slot.component.name == deployment.entry:
+            named = slot
+    return named
+
+
+def places(deployment: Deployment, share: Share) -> tuple[tuple[str, Role], ...]:
+    """Whose parts answer for a share: the first that has the part. What only the main version has is for all."""
+    return (share.variant, share.role), (share.variant, "stable"), (deployment.variant, "stable")
+
+
+def called(deployment: Deployment, slots: Collection[Slot], share: Share) -> Slot | None:
+    """The slot that callers of the deployment talk to for a share; ``None``: nobody answers for it."""
+    versions: dict[tuple[str, Role], list[Slot]] = {}
+    for slot in slots:
+        versions.setdefault((slot.variant, slot.role), []).append(slot)
+    if share.variant == deployment.variant:
+        own = front(deployment, versions.get((share.variant, share.role), ()))
+        if own is not None:
+            return own
+    # What stands beside the main version is called as that is.
+    main = front(deployment, versions.get((deployment.variant, "stable"), ()))
+    entry = main.component.name if main is not None else deployment.entry
+    for place in places(deployment, share):
+        for slot in versions.get(place, ()):
+            if slot.component.name == entry:
+                return slot
+    return None
 
 
 def fresh(deployment_components: tuple[Component, ...], variant: str = "main") -> Placement:

@@ -60,15 +60,19 @@ class Step:
 
 @dataclass(frozen=True)
 class View:
-    """One slot: as it is, the components of its revision, and those of them that are served without a pod."""
+    """One slot: as it is, those of its components that are served without a pod, and those that calls need now.
+
+    ``needed`` are the components of the revision that serves in it; without any, all that there are.
+    """
 
     seen: Seen
     idle: frozenset[str] = frozenset()
+    needed: frozenset[str] = frozenset()
 
     @property
     def is_alive(self) -> bool:
         """Whether a call to it is answered, by whatever revision."""
-        return self.seen.has_ready(self.idle)
+        return self.seen.has_ready(self.idle, self.needed)
 
 
 def step(
@@ -142,7 +146,7 @@ def _is_able(
 ) -> bool:
     """Whether a slot can answer with a revision: once rolled out in it, as long as there is somebody to call."""
     view = views[role]
-    if view.seen.revision != number or number not in components:
+    if number not in components or not view.seen.is_given(number, components[number]):
         return False
     if kept.residents.get(role) == number:
         return view.is_alive

@@ -113,11 +113,20 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         """Whether anything of it exists."""
         return bool(self.parts or self.outgoing)
 
-    def has_ready(self, idle: Iterable[str] = ()) -> bool:
-        """Whether each part has somebody to call; those called ``idle`` are served without a pod."""
+    def has_ready(self, idle: Iterable[str] = (), needed: Iterable[str] = ()) -> bool:
+        """Whether each of the components ``needed``, as far as they are there, has somebody to call.
+
+        All parts are needed where none is named; those in ``idle`` are served without a pod.
+        """
         served = frozenset(idle) | {part.component for part in self.outgoing if part.ready > 0}
         served |= {part.component for part in self.parts.values() if part.ready > 0}
-        return self.is_there and all(part.component in served for part in (*self.parts.values(), *self.outgoing))
+        there = {part.component for part in (*self.parts.values(), *self.outgoing)}
+        return self.is_there and (there & frozenset(needed) or there) <= served
+
+    def is_given(self, number: int, components: Iterable[str]) -> bool:
+        """Whether all parts of a revision with these components were given it."""
+        found = [self.parts.get(name) for name in components]
+        return bool(found) and all(part is not None and part.revision == number for part in found)
 
     def is_settled(self, components: Iterable[str], idle: Iterable[str] = ()) -> bool:
         """Whether all parts of a revision with these components are rolled out and can be called."""
@@ -125,7 +134,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         return (
             wanted <= self.parts.keys()
             and all(self.parts[name].is_rolled_out for name in wanted)
-            and self.has_ready(idle)
+            and self.has_ready(idle, wanted)
         )
 
 

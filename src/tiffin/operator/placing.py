@@ -9,7 +9,7 @@ import msgspec
 
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
-from tiffin.kube.placement import Placement, Role, Slot
+from tiffin.kube.placement import Placement, Role, Slot, front
 from tiffin.operator import assigning, histories, knative, rollouts
 from tiffin.operator.assigning import Step, View
 from tiffin.operator.counting import is_idle, owner_of, replicas_of
@@ -21,6 +21,7 @@ from tiffin.operator.sharing import ready_beside, shared, spread_of, sum_of
 from tiffin.plan.revision import Revision
 from tiffin.plan.share import Spread
 from tiffin.spec import Component, Deployment, Scaling, Variant
+from tiffin.spec.deployment import entry_of
 
 
 @dataclass(frozen=True)
@@ -130,15 +131,24 @@ def _views(deployment: Deployment, observed: Observed, history: History, variant
     found: dict[Role, View] = {}
     kept = history.kept[variant.name]
     for role in ROLES:
-        parts = see(deployment, observed, variant.name, role, variant.components)
+        parts = see(deployment, observed, variant.name, role, _known_components(variant, history))
+        resident = history.revisions.get(kept.residents.get(role, 0))
+        needed = frozenset(part.name for part in resident.components) if resident is not None else frozenset()
         idle = frozenset(
             component.name
             for component in variant.components
             if (part := parts.parts.get(component.name)) is not None
             and is_idle(owner_of(component.scaling), part, is_proven=_is_proven(kept, role, part))
         )
-        found[role] = View(parts, idle)
+        found[role] = View(parts, idle, needed)
     return found
+
+
+def _known_components(variant: Variant, history: History) -> tuple[Component, ...]:
+    """Those that it has now, and that it had: a version may have been without a transformer."""
+    known = [part for revision in history.revisions.values() if revision.variant == variant.name
+             for part in revision.components]  # fmt: skip
+    return tuple({part.name: part for part in (*known, *variant.components)}.values())
 
 
 def _is_proven(kept: Kept, role: Role, part: Part | None) -> bool:
@@ -168,7 +178,34 @@ def _slots(
                 if slot.replicas is not None and beside and _gives_way(deployment, slot):
                     slot = msgspec.structs.replace(slot, replicas=max(1, slot.replicas - beside))
                 found.append(slot)
-    return found
+    return _fronted(deployment, found, history, steps)
+
+
+def _fronted(
+    deployment: Deployment, slots: Iterable[Slot], history: History, steps: Mapping[str, Step]
+) -> list[Slot]:
+    """Who is called first in each version of the main variant, where that is not the newest one's entry.
+
+    One that was there before a transformer was added goes on being called itself; where both have the same slot,
+    until the transformer can be.
+    """
+    taken = steps[deployment.variant]
+    fronts: dict[Role, str] = {}
+    for role, number in taken.targets.items():
+        names_of = [
+            [part.name for part in revision.components]
+            for one in (taken.kept.residents.get(role, 0), number)
+            if (revision := history.revisions.get(one)) is not None
+        ]
+        found = [entry for own in names_of if (entry := entry_of(own)) in names_of[-1]]
+        if found and found[0] != deployment.entry:
+            fronts[role] = found[0]
+    return [
+        msgspec.structs.replace(slot, stands_in=True)
+        if slot.variant == deployment.variant and fronts.get(slot.role) == slot.component.name
+        else slot
+        for slot in slots
+    ]
 
 
 def _components(variant: Variant, taken: Step, revision: Revision) -> Iterable[Component]:
@@ -302,11 +339,9 @@ def contests(deployment: Deployment, placed: Placed) -> tuple[Contest, ...]:
     """Rollouts that are to be measured."""
     found = []
     for variant, step in placed.steps.items():
-        own = {
-            slot.role: slot
-            for slot in placed.placement.slots
-            if slot.variant == variant and slot.component.name == deployment.entry
-        }
-        if step.aim.contest is not None and deployment.rollout is not None and len(own) == 2:
-            found.append(Contest(variant=variant, stable=own["stable"], candidate=own["candidate"]))
+        if step.aim.contest is None or deployment.rollout is None:
+            continue
+        stable, candidate = (front(deployment, placed.placement.version(variant, role)) for role in ROLES)
+        if stable is not None and candidate is not None:
+            found.append(Contest(variant=variant, stable=stable, candidate=candidate))
     return tuple(found)

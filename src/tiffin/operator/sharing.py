@@ -36,7 +36,7 @@ def shared(
     is_met = all(steps[name].is_met for name, weight in weights.items() if weight > 0.0)
     alive = {name: _alive(deployment, observed, history, name, kept) for name, kept in gone.items()}
     going = {name: kept.share for name, kept in gone.items() if kept.share > 0.0 and alive[name]}
-    if going and not (is_met and _have_strength(deployment, steps, seen)):
+    if going and not (is_met and _have_strength(deployment, history, steps, seen)):
         # Who replaces them cannot serve yet: everybody keeps what they had.
         before = {name: history.kept[name].share for name in serving}
         weights = {**before, **going}
@@ -62,13 +62,17 @@ def shared(
 
 
 def _have_strength(
-    deployment: Deployment, steps: Mapping[str, Step], seen: Mapping[tuple[str, Role], Seen]
+    deployment: Deployment, history: History, steps: Mapping[str, Step], seen: Mapping[tuple[str, Role], Seen]
 ) -> bool:
     """Whether all that is asked for runs in its full number, so that nothing else is needed."""
     beside = ready_beside(deployment, steps, seen)
     for variant in deployment.all_variants:
         parts = seen[variant.name, "stable"].parts
+        revision = history.revisions.get(steps[variant.name].targets.get("stable", 0))
+        own = {part.name for part in revision.components} if revision is not None else set()
         for component in variant.components if variant.weight > 0.0 else ():
+            if own and component.name not in own:
+                continue  # Only the version that is tried beside it has it.
             part, scaling = parts.get(component.name), component.scaling
             least = max(1, scaling.min_replicas - beside) if owner_of(scaling) == "none" else 0
             if part is None or not part.is_rolled_out or part.wanted < least:

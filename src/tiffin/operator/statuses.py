@@ -211,8 +211,9 @@ def _serving(placed: Placed) -> frozenset[int]:
         for role, number in step.kept.residents.items()
         if step.targets.get(role) == number
         and (seen := placed.seen.get((name, role))) is not None
-        and seen.revision == number
-        and seen.has_ready()
+        and (revision := placed.history.revisions.get(number)) is not None
+        and seen.is_given(number, own := [component.name for component in revision.components])
+        and seen.has_ready(needed=own)
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -213,6 +214,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     variant: str = ""
 
 
+def entry_of(components: Sequence[str]) -> str:
+    """The one of a deployment's components (names, in order; at least one) that callers talk to."""
+    return "transformer" if "transformer" in components else components[0]
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """The desired state of one served thing.
 
@@ -253,8 +259,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def entry(self) -> str:
         """The component that callers talk to."""
-        names = [component.name for component in self.components]
-        return "transformer" if "transformer" in names else names[0]
+        return entry_of([component.name for component in self.components])
 
     @property
     def policy(self) -> Policy:

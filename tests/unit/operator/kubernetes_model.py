@@ -9,18 +9,22 @@ import msgspec
 
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
-from tiffin.kube.placement import Slot
+from tiffin.kube.placement import Slot, called
 from tiffin.kube.settings import Settings
 from tiffin.operator.observing import Observed
 from tiffin.operator.revisions import Kept
 from tiffin.operator.standing import Outcome, stand
-from tiffin.spec import Artefact, Component, Deployment, ModelSource, Scaling
+from tiffin.spec import Artefact, Component, ContainerSource, Deployment, ModelSource, Scaling
 
 STABLE, CANDIDATE = "iris-predictor", "iris-predictor-candidate"
 
 
 def model(uri: str, **changes: Any) -> Component:
     return Component(source=ModelSource(artefact=Artefact(f"s3://models/{uri}"), format="sklearn"), **changes)
+
+
+def transformer() -> Component:
+    return Component(name="transformer", source=ContainerSource(image="scale:1"))
 
 
 def deployment(uri: str = "1", **changes: Any) -> Deployment:
@@ -145,9 +149,11 @@ class World:
         found: dict[str, float] = {}
         for share in self.outcome.placement.shares:
             if share.weight:
-                slot = Slot(variant=share.variant, component=model("x"), role=share.role)
-                found[names.workload(self.spec, slot)] = round(share.weight, 3)
-        return found
+                slot = called(self.spec, self.outcome.placement.slots, share)
+                assert slot is not None, "a share of nobody"
+                name = names.workload(self.spec, slot)
+                found[name] = found.get(name, 0.0) + share.weight
+        return {name: round(share, 3) for name, share in found.items()}
 
     def targets(self) -> dict[str, str]:
         return {names.workload(self.spec, slot): slot.revision for slot in self.outcome.placement.slots}

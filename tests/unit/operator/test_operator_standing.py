@@ -9,10 +9,13 @@ import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from tests.unit.operator.kubernetes_model import CANDIDATE, STABLE, World, deployment, model, served
+from tests.unit.operator.kubernetes_model import CANDIDATE, STABLE, World, deployment, model, served, transformer
 
 from tiffin.kube import names
-from tiffin.operator.observing import Observed
+from tiffin.kube.capabilities import Capabilities
+from tiffin.kube.render import ingress, routes
+from tiffin.kube.settings import Gateway, Settings
+from tiffin.operator.observing import Observed, number_of
 from tiffin.spec import Deployment, Measure, Pod, Scaling, Variant
 
 
@@ -257,6 +260,60 @@ def test_what_is_at_zero_is_held_until_a_replica_answers_whoever_scales_it_now(w
     assert slot() == (False, False), "one that never had a port gets none"
 
 
+def test_a_transformer_that_is_added_is_called_once_it_can_be(world: World) -> None:
+    served(world)
+    world.apply(deployment(components=(model("1"), transformer())))
+    assert world.weights() == {STABLE: 100.0}
+    world.reconcile()
+    assert world.weights() == {STABLE: 100.0}, "the one that served goes on"
+    world.restart()
+    world.reconcile()
+    assert world.weights() == {STABLE: 100.0}
+    world.roll(STABLE)
+    assert world.weights() == {STABLE: 100.0}
+    world.roll("iris-transformer")
+    assert world.weights() == {"iris-transformer": 100.0}
+    world.apply(deployment())
+    assert world.weights() == {STABLE: 100.0}
+    assert "iris-transformer" not in world.deployments
+
+
+def test_each_version_is_called_as_it_is_made(world: World) -> None:
+    served(world)
+    world.apply(deployment(components=(model("2"), transformer()), canary_percent=20.0))
+    assert world.weights() == {STABLE: 100.0}
+    world.roll(CANDIDATE)
+    assert world.weights() == {STABLE: 100.0}
+    world.roll("iris-transformer-candidate")
+    assert world.weights() == {STABLE: 80.0, "iris-transformer-candidate": 20.0}
+    world.apply(deployment(components=(model("2"), transformer())))
+    world.settle()
+    world.apply(deployment("3", canary_percent=40.0))
+    world.settle()
+    assert world.weights() == {"iris-transformer": 60.0, CANDIDATE: 40.0}
+    world.apply(deployment("3"))
+    world.settle()
+    world.apply(deployment("3", canary_percent=0.0))
+    world.settle()
+    assert world.weights() == {"iris-transformer-candidate": 100.0}, "back to the one with a transformer"
+
+
+def test_an_ingress_and_routes_lead_to_whoever_is_called(world: World) -> None:
+    served(world)
+    world.apply(deployment(components=(model("1"), transformer())))
+    gateway = Settings(gateway=Gateway(name="g", namespace="gw"))
+    made = routes.render(world.spec, world.outcome.placement, gateway, Capabilities(http_route=True))
+    rules = {one["metadata"]["name"]: one["spec"]["rules"][-1] for one in made}
+    by_host = {name: [ref["name"] for ref in rule["backendRefs"]] for name, rule in rules.items()}
+    assert by_host == {"iris": [STABLE], "iris-predictor": [STABLE], "iris-transformer": ["iris-transformer"]}
+    (found,) = ingress.render(world.spec, world.outcome.placement, Settings(ingress_class="x"), Capabilities())
+    services = [rule["http"]["paths"][0]["backend"]["service"]["name"] for rule in found["spec"]["rules"]]
+    assert services == [STABLE, STABLE, "iris-transformer"]
+    world.settle()
+    made = routes.render(world.spec, world.outcome.placement, gateway, Capabilities(http_route=True))
+    assert made[0]["spec"]["rules"][-1]["backendRefs"][0]["name"] == "iris-transformer"
+
+
 # -- every history ---------------------------------------------------------------------------------------------
 
 URIS = st.sampled_from(["1", "2", "3"])
@@ -270,6 +327,7 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.world = World()
         self.before: dict[str, float] = {}
+        self.resident = 0
         self.snapshot: Observed | None = None
 
     @initialize(uri=URIS)
@@ -285,6 +343,10 @@ class Histories(RuleBasedStateMachine):
     def update_with_a_canary_beside(self, uri: str, percent: float | None, canary: float | None) -> None:
         variants = () if canary is None else (Variant(name="v2", components=(model("c"),), weight=canary),)
         self.world.apply(deployment(uri, canary_percent=percent, variants=variants))
+
+    @rule(uri=URIS, percent=PERCENTS)
+    def update_with_a_transformer(self, uri: str, percent: float | None) -> None:
+        self.world.apply(deployment(uri, canary_percent=percent, components=(model(uri), transformer())))
 
     @rule(data=st.data())
     def come_up(self, data: st.DataObject) -> None:
@@ -332,19 +394,38 @@ class Histories(RuleBasedStateMachine):
         assert weights.keys() <= self.world.deployments.keys()
         asked = {variant.name for variant in self.world.spec.all_variants if variant.weight}
         slots = [slot for slot in self.world.outcome.placement.slots if slot.variant in asked]
-        if ready & {names.workload(self.world.spec, slot) for slot in slots}:
+        versions: dict[tuple[str, str], set[str]] = {}
+        for slot in slots:
+            versions.setdefault((slot.variant, slot.role), set()).add(names.workload(self.world.spec, slot))
+        if any(version <= ready for version in versions.values()):
             assert weights, "somebody can answer, and nobody is sent to them"
-            assert weights.keys() <= ready
+            # What stands beside is called through the main version's transformer, which may be down alone.
+            sharing = {share.variant for share in self.world.outcome.placement.shares if share.weight}
+            if sharing <= {"main"} or not any("transformer" in name for name in weights):
+                assert weights.keys() <= ready
 
     @invariant()
     def a_candidate_gets_its_first_share_once_it_is_rolled_out(self) -> None:
         if self.world.said is None:
             return
-        weights = self.world.weights()
-        if CANDIDATE in weights and CANDIDATE not in self.before and STABLE in self.before.keys() & weights.keys():
-            status = self.world.deployments[CANDIDATE]["status"]
-            assert status["updatedReplicas"] == status["replicas"]
-        self.before = weights
+        fronts = {CANDIDATE, "iris-transformer-candidate"}
+        for _ in range(3):  # What is written is seen the next time, and may be what was waited for.
+            weights = self.world.weights()
+            first = fronts & weights.keys()
+            number = number_of(self.world.targets().get(CANDIDATE, ""), "iris")
+            is_new = number != self.resident  # One that was rolled out there before comes back at once.
+            if (
+                first
+                and is_new
+                and not fronts & self.before.keys()
+                and STABLE in self.before.keys() & weights.keys()
+            ):
+                for name in first:
+                    status = self.world.deployments[name]["status"]
+                    assert status["updatedReplicas"] == status["replicas"]
+            self.before = weights
+            self.world.reconcile()
+        self.resident = self.world.remembered["main"].residents.get("candidate", 0)
 
     @invariant()
     def nothing_is_decided_twice(self) -> None:
@@ -369,8 +450,9 @@ class Histories(RuleBasedStateMachine):
             return
         assert ready.status == "True", ready
         if spec.canary_percent in (None, 100.0):
-            expected = {STABLE: 100.0 - sum(variant.weight for variant in spec.variants)}
-            assert {name: share for name, share in world.weights().items() if name == STABLE} == expected
+            first = f"iris-{spec.entry}"
+            expected = {first: 100.0 - sum(variant.weight for variant in spec.variants)}
+            assert {name: share for name, share in world.weights().items() if name == first} == expected
             assert CANDIDATE not in world.deployments
         assert not {slot.variant for slot in world.outcome.placement.slots} - {
             variant.name for variant in spec.all_variants

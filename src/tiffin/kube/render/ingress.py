@@ -7,7 +7,7 @@ from typing import Any
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
-from tiffin.kube.placement import Placement, Slot
+from tiffin.kube.placement import Placement, Slot, front
 from tiffin.kube.render import hosts
 from tiffin.kube.render.objects import owned
 from tiffin.kube.render.workloads import is_knative
@@ -28,8 +28,9 @@ def render(
         if slot.variant == deployment.variant and slot.role == "stable" and not is_knative(slot, capabilities)
     }
     rules = []
-    if deployment.entry in slots:
-        rules.append(_rule(deployment, slots[deployment.entry], hosts.host(deployment, settings), slots))
+    entry = front(deployment, slots.values())
+    if entry is not None:
+        rules.append(_rule(deployment, entry, hosts.host(deployment, settings), slots))
     if deployment.dialect == "kserve":
         for name, slot in slots.items():
             rules.append(_rule(deployment, slot, hosts.host(deployment, settings, name), {}))

@@ -12,7 +12,7 @@ from typing import Any
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
-from tiffin.kube.placement import Placement, Role, Share, Slot
+from tiffin.kube.placement import Placement, Role, Share, Slot, called, places
 from tiffin.kube.render import hosts, matching, services, weights
 from tiffin.kube.render.objects import owned
 from tiffin.kube.render.workloads import is_knative
@@ -27,6 +27,8 @@ MOST_RULES = 16
 MOST_MATCHES = 8
 """The Gateway API's bounds of one object and of one rule."""
 EXPLAIN = r"^/v1/models/[\w-]+:explain$"
+ENTRY = ""
+"""The component that callers of the deployment talk to, which not every version calls the same."""
 SELDON_GRPC = ("/seldon.protos.Seldon", matching.GRPC_SERVICE)
 
 Rule = dict[str, Any]
@@ -55,14 +57,13 @@ def _of_deployment(
         named = f"/v1/models/{deployment.components[0].model_name or deployment.name}:explain"
         pattern = {"path": {"type": "RegularExpression", "value": EXPLAIN}}
         rules += backends.rule("explainer", [matching.exact(named), pattern])
-    entry = deployment.entry
     for rule in deployment.traffic.rules:
         if headers := matching.headers(rule):
             # The path of gRPC is longer, so its calls would pass the rule by.
-            rules += backends.rule(entry, [matching.grpc(headers)], only=rule.variant, grpc=True)
-            rules += backends.rule(entry, [{"headers": headers}], only=rule.variant)
-    rules += backends.grpc(entry)
-    rules += backends.rule(entry, [matching.prefix("/")])
+            rules += backends.rule(ENTRY, [matching.grpc(headers)], only=rule.variant, grpc=True)
+            rules += backends.rule(ENTRY, [{"headers": headers}], only=rule.variant)
+    rules += backends.grpc(ENTRY)
+    rules += backends.rule(ENTRY, [matching.prefix("/")])
     yield from _objects(
         deployment, placement, settings, deployment.name, [hosts.host(deployment, settings)], rules
     )
@@ -94,7 +95,7 @@ def _of_tags(
     for tag, role in tags.items():
         share = Share(variant=deployment.variant, role=role, weight=100.0)
         backends = _Backends(deployment, placement, capabilities, (share,))
-        rules = [*backends.grpc(deployment.entry), *backends.rule(deployment.entry, [matching.prefix("/")])]
+        rules = [*backends.grpc(ENTRY), *backends.rule(ENTRY, [matching.prefix("/")])]
         called = [hosts.host(deployment, settings, tag=tag)]
         yield from _objects(deployment, placement, settings, f"{deployment.name}-tag-{tag}", called, rules)
 
@@ -112,12 +113,12 @@ def _of_paths(
         said = {"seldon": deployment.name, "namespace": deployment.namespace}
         meant = [{"type": "Exact", "name": name, "value": value} for name, value in said.items()]
         matches = [matching.grpc(meant, service) for service in SELDON_GRPC]
-        rules += backends.rule(deployment.entry, matches, grpc=True)
+        rules += backends.rule(ENTRY, matches, grpc=True)
     for route in deployment.routes:
         if route.hosts or route.shared or not _names_it(route, deployment):
             continue
         match = (matching.exact if route.exact else matching.prefix)(route.path)
-        component = route.component or deployment.entry
+        component = route.component or ENTRY
         made: list[Rule] = []
         for rule in () if route.variant else deployment.traffic.rules:
             if headers := matching.headers(rule):
@@ -155,8 +156,9 @@ class _Backends:
 
     def slot(self, share: Share, component: str) -> Slot | None:
         """The slot that answers for a share; a part that only the main version has answers for all."""
-        main = self._deployment.variant
-        for place in ((share.variant, share.role), (share.variant, "stable"), (main, "stable")):
+        if component == ENTRY:
+            return called(self._deployment, self._slots.values(), share)
+        for place in places(self._deployment, share):
             found = self._slots.get((*place, component))
             if found is not None:
                 return found
@@ -236,9 +238,11 @@ class _Backends:
 
     def _mirrors(self, component: str, *, grpc: bool) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        for share in self._shares if component == self._deployment.entry else ():
+        for share in self._shares if component in (ENTRY, self._deployment.entry) else ():
             # Only a version's own part gets copies: what it shares with the main one is called already.
-            slot = self._slots.get((share.variant, share.role, component)) if share.mirror_percent else None
+            slot = self.slot(share, component) if share.mirror_percent else None
+            if slot is not None and (slot.variant, slot.role) != (share.variant, share.role):
+                continue
             backend = self._backend(slot, grpc=grpc) if slot is not None else None
             if backend is None or not share.mirror_percent:
                 continue
@@ -251,7 +255,8 @@ class _Backends:
     def _timeout(self, component: str, *, held: bool) -> str:
         limits = {part.name: part.timeout_seconds for part in self._deployment.components}
         # A call that has to wait for a replica may take as much longer as the activator holds it.
-        seconds = (limits.get(component) or USUAL_SECONDS) + (services.START_SECONDS if held else 0.0)
+        seconds = limits.get(component or self._deployment.entry) or USUAL_SECONDS
+        seconds += services.START_SECONDS if held else 0.0
         whole, rest = divmod(max(1, round(seconds * 1000)), 1000)
         # Of at most five digits each.
         hours, whole = divmod(whole, 3600) if whole > 99_999 else (0, whole)

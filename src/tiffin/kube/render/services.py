@@ -10,7 +10,7 @@ from tiffin.dialects.kserve_context import MODE
 from tiffin.kube import names
 from tiffin.kube.capabilities import Capabilities
 from tiffin.kube.manifests import Manifest
-from tiffin.kube.placement import Placement, Slot
+from tiffin.kube.placement import Placement, Slot, front
 from tiffin.kube.render import pods
 from tiffin.kube.render.objects import owned
 from tiffin.kube.render.workloads import is_knative
@@ -137,16 +137,7 @@ def _alias(
 
     Raw deployments have none in KServe, so that a Service of that name may be somebody else's.
     """
-    entry = next(
-        (
-            slot
-            for slot in placement.slots
-            if slot.component.name == deployment.entry
-            and slot.variant == deployment.variant
-            and slot.role == "stable"
-        ),
-        None,
-    )
+    entry = front(deployment, placement.version(deployment.variant, "stable"))
     on_knative = deployment.dialect == "kserve" and deployment.annotations.get(MODE) == "Knative"
     if not on_knative or entry is None or is_knative(entry, capabilities):
         return ()
