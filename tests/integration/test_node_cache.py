@@ -149,7 +149,7 @@ def test_many_pods_at_once_have_their_models_and_the_cache_its_bound(web, pods, 
 
 
 @pytest.mark.parametrize(
-    ("disk", "name", "left"), [(3, "c", ["b", "c"]), (2.5, "c", ["c"]), (4, "large", ["a", "b"])]
+    ("disk", "name", "left"), [(3.5, "c", ["b", "c"]), (2.5, "c", ["c"]), (4, "large", ["a", "b"])]
 )
 def test_a_full_disk_is_cleared_of_what_was_not_used_for_longest(
     web, tmp_path, monkeypatch, capsys, disk, name, left

@@ -119,7 +119,11 @@ def _removed(cache: Path, choose: Callable[[Sequence[Entry]], list[Entry]]) -> R
 def _remove(cache: Path, entry: Entry) -> bool:
     """Whether it is gone; nothing happens when somebody uses it, or did since the entry was made."""
     home = cache / "content" / entry.content
-    with contents.partial(cache) as aside, contextlib.ExitStack() as held, contents.keeping(cache):
+    # Nobody is at it there, so that it goes also when this process does not come to it. No directory is made:
+    # a full disk may have no room for one.
+    aside = cache / "partial" / entry.content
+    shutil.rmtree(aside, ignore_errors=True)
+    with contents.keeping(cache), contextlib.ExitStack() as held:
         addresses = _addresses(cache).get(entry.content, [])
         files = [contents.used(cache, name) for name in (entry.content, *(one.name for one in addresses))]
         for file in files:
@@ -127,10 +131,11 @@ def _remove(cache: Path, entry: Entry) -> bool:
                 return False
         if _last_used(home, addresses) != entry.last_used:
             return False
-        home.rename(aside / "content")
+        home.rename(aside)
         for one in (*addresses, *files):
             one.unlink(missing_ok=True)
-        # Who waits for it may go on and fetch it anew; the directory goes when this returns.
+    # Who waited for it goes on meanwhile, and fetches it anew.
+    shutil.rmtree(aside, ignore_errors=True)
     return True
 
 

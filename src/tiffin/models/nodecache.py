@@ -19,6 +19,7 @@ from tiffin.errors import StorageError
 from tiffin.models import contents, eviction, remotes
 
 Say = Callable[[str], None]
+_BESIDE_BYTES = 64 << 10
 _PARTS = ("content", "index", "locks", "arrivals", "partial")
 
 
@@ -75,8 +76,10 @@ class NodeCache(PodCache):
 
     def make_room(self, needed: int, on: Path) -> None:
         """Remove what was not used for longest, where the cache is what fills the disk."""
+        # Files take whole blocks, and directories and file systems some more.
+        taken = needed + needed // 64 + _BESIDE_BYTES
         if on.stat().st_dev == self.directory.stat().st_dev:
-            self._removing(lambda: eviction.make_room(self.directory, needed))
+            self._removing(lambda: eviction.make_room(self.directory, taken))
 
     def finish(self, uri: str, size: int) -> None:
         """Remove what is beyond the bound."""

@@ -45,15 +45,19 @@ def fetch(uri: str, tmp_path: Path, **options) -> Path:
 @pytest.mark.parametrize("scheme", ["oci", "oci+native", "oci+fetch"])
 def test_a_model_is_fetched_once_and_again_when_the_tag_moves(registry, here, tmp_path, scheme):
     push(here, registry)
-    seen = []
+    seen, asked = [], []
     uri = f"{scheme}://{registry.host}/iris:v1"
-    path = fetch(uri, tmp_path, progress=seen.append)
+    path = fetch(uri, tmp_path, progress=seen.append, room=asked.append)
     assert sorted(one.name for one in path.iterdir()) == ["config.json", "model.onnx", "sub"]
     assert (seen[-1].done, seen[-1].uri) == (seen[-1].total, uri)
     assert len({one.total for one in seen}) == 1
     assert len([one for one in seen if one.done == one.total]) == 1
+    # The layers, and the files that are made of them; the rest of what came is the manifest's own.
+    (room,) = asked
+    assert 2 * len(b"weights{}") <= room <= 2 * seen[-1].total
     before = len([one for one in registry.requests("GET") if "/blobs/" in one])
-    assert fetch(uri, tmp_path) == path
+    assert fetch(uri, tmp_path, room=asked.append) == path
+    assert len(asked) == 1
     assert len([one for one in registry.requests("GET") if "/blobs/" in one]) == before
     push(here, registry, b"other")
     assert (fetch(uri, tmp_path) / "model.onnx").read_bytes() == b"other"
