@@ -80,6 +80,36 @@ def test_what_is_applied_is_shown_as_on_one_machine_and_goes(
     assert operated.get("isvc", "iris", "-n", namespace) is None
 
 
+def test_what_names_no_namespace_is_in_that_of_the_context(operated: Any, namespace: str, tiffin: Tiffin) -> None:
+    there = ("--target", "kubernetes")
+    said(tiffin("apply", "-f", "-", "--wait", *there, given=ISVC))
+    assert said(tiffin("get", "-o", "name", *there)) == "deployments/iris\n"
+    assert json.loads(said(tiffin("get", "iris", "--json", *there)))["metadata"]["namespace"] == namespace
+    assert "sklearn model gs://models/iris" in said(tiffin("describe", "iris", *there))
+    assert "RevisionCreated" in said(tiffin("events", *there))
+    assert said(tiffin("diff", "-f", "-", *there, given=ISVC)) == ""
+    changed = ISVC.replace("gs://models/iris", "gs://models/iris/2")
+    planned = tiffin("plan", "-f", "-", *there, given=changed)
+    assert planned.returncode == 2, planned.stderr
+    assert f"~ {namespace}/iris: configured" in planned.stdout
+    assert '"gs://models/iris" -> "gs://models/iris/2"' in planned.stdout
+    assert "a new revision of it would be started" in planned.stdout
+    assert f"= {namespace}/iris: no change" in said(tiffin("plan", "-f", "-", *there, given=ISVC))
+    differs = tiffin("diff", "-f", "-", *there, given=changed)
+    assert differs.returncode == 1
+    lines = [line for line in differs.stdout.splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")]
+    assert lines == ["-      storageUri: gs://models/iris", "+      storageUri: gs://models/iris/2"]
+    # Another one of that name, which nobody speaks of.
+    other = ISVC.replace("name: iris", "name: iris, namespace: default", 1)
+    operated.kubectl("apply", "-f", "-", given=other)
+    try:
+        assert f"{namespace}/iris deleted" in said(tiffin("delete", "-f", "-", "--wait", *there, given=ISVC))
+        assert operated.get("isvc", "iris", "-n", namespace) is None
+        assert operated.get("isvc", "iris", "-n", "default") is not None
+    finally:
+        operated.kubectl("delete", "isvc", "iris", "-n", "default")
+
+
 def test_what_is_wrong_is_said_before_and_after_it_is_applied(
     operated: Any, namespace: str, tiffin: Tiffin
 ) -> None:

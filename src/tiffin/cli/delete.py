@@ -8,7 +8,7 @@ import typer
 
 from tiffin.cli import bundles, names, output, watching
 from tiffin.cli.options import Json, Namespace
-from tiffin.cli.sources import read, sources
+from tiffin.cli.sources import sources
 from tiffin.cli.targets import connect
 from tiffin.client import Client, NoController
 from tiffin.errors import NoSuchDeployment, SpecError
@@ -50,9 +50,9 @@ def delete(
         raise SpecError("expected the name of a deployment", hint="`tiffin get` lists what there is")
     client = connect()
     if files:
-        keys = [spec.key for spec in read(sources(files))]
+        keys = list(client.keys(sources(files)))
     else:
-        keys = [names.key(name, namespace) for name in wanted.names]
+        keys = [names.key(name, namespace, client.namespace) for name in wanted.names]
     deleted = [key for key in keys if _one(client, key, wanted, ignore_missing=ignore_missing)]
     if wait and deleted:
         watching.until(client, deleted, lambda found: found is None, timeout=300, wish="is still there")

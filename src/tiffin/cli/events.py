@@ -24,7 +24,7 @@ def events(
     form = showing.form(output_format, as_json)
     client = connect()
     key = names.find(client, name, namespace).spec.key if name else None
-    where = None if all_namespaces or key else (namespace or "default")
+    where = None if all_namespaces or key else (namespace or client.namespace)
     if watch:
         widths: list[int] = []
         try:

@@ -40,7 +40,7 @@ def get(
         return
     form = showing.form(output_format, as_json)
     client = connect()
-    where = None if all_namespaces else (namespace or "default")
+    where = None if all_namespaces else (namespace or client.namespace)
     if watch:
         if wanted.kind != "deployments" or showing.is_data(form):
             raise SpecError("expected deployments, as a table, with --watch", hint="see `tiffin events -w`")

@@ -71,20 +71,23 @@ def _split(word: str) -> tuple[Kind, str, str, bool]:
     return "deployments", "", word, False
 
 
-def key(name: str, namespace: str) -> str:
-    """``namespace/name`` of what a user wrote: NAME, NAMESPACE/NAME, or KIND/NAME."""
+def key(name: str, namespace: str, usual: str = "default") -> str:
+    """``namespace/name`` of what a user wrote: NAME, NAMESPACE/NAME, or KIND/NAME.
+
+    ``namespace`` is what ``-n`` says (empty: nothing), ``usual`` where what names none belongs.
+    """
     _, _, name, _ = _split(name)
     if "/" in name:
         own, _, rest = name.partition("/")
         if namespace and namespace != own:
             raise SpecError(f"expected one namespace, found {namespace!r} and that of {name!r}")
         return f"{own}/{rest}"
-    return f"{namespace or 'default'}/{name}"
+    return f"{namespace or usual}/{name}"
 
 
 def find(client: Client, name: str, namespace: str, dialect: str = "") -> Object:
     """The deployment of that name; raises NoSuchDeployment with the nearest ones."""
-    wanted = key(name, namespace)
+    wanted = key(name, namespace, client.namespace)
     try:
         found = client.get(wanted)
     except NoSuchDeployment as error:

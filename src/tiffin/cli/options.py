@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Namespace = Annotated[str, typer.Option("--namespace", "-n", help="The namespace; default when not given.")]
+Namespace = Annotated[
+    str, typer.Option("--namespace", "-n", help="The namespace; that of the context, or default.")
+]
 AllNamespaces = Annotated[bool, typer.Option("--all-namespaces", "-A", help="Those of all namespaces.")]
 Output = Annotated[
     str, typer.Option("--output", "-o", help="json, yaml, wide, name, or jsonpath=EXPRESSION.", metavar="FORMAT")

@@ -9,16 +9,13 @@ from typing import Any
 
 from tiffin.cli import notices, output, showing
 from tiffin.cli.options import Domain, Files, Json, Output, Trust
-from tiffin.cli.sources import read, sources
+from tiffin.cli.sources import sources
 from tiffin.cli.targets import connect
-from tiffin.client import Client
-from tiffin.errors import NoSuchDeployment, TiffinError
-from tiffin.plan.objects import Applied, Change
-from tiffin.spec import Deployment
+from tiffin.errors import TiffinError
+from tiffin.plan.objects import Applied, Change, Compared
 
 CHANGES = 2
 """The exit code of ``plan`` when something would change."""
-_ADDED = ("resourceVersion", "generation", "creationTimestamp", "uid", "managedFields", "selfLink")
 _SIGNS = {"created": "+", "configured": "~", "deleted": "-", "unchanged": "="}
 
 
@@ -77,11 +74,7 @@ def diff(files: Files, domain: Domain = "") -> int:
     """
     try:
         client = connect()
-        given = sources(files)
-        known = client.apply(given, dry_run=True, domain=domain)
-        lines: list[str] = []
-        for spec, one in zip(read(given, domain=domain), known, strict=False):
-            lines += _differences(client, spec, one)
+        lines = [line for one in client.compare(sources(files), domain=domain) for line in _differences(one)]
     except TiffinError as error:
         output.report(error)
         return CHANGES
@@ -89,62 +82,14 @@ def diff(files: Files, domain: Domain = "") -> int:
     return 1 if lines else 0
 
 
-def _differences(client: Client, spec: Deployment, one: Applied) -> list[str]:
-    document = _document(spec)
-    try:
-        live = client.get(one.key)
-        before = live.document if document is not None and live.document else showing.plain(_comparable(live.spec))
-        after = document if document is not None and live.document else showing.plain(_comparable(spec))
-    except NoSuchDeployment:
-        before, after = None, document or showing.plain(_comparable(spec))
-    before, after = _written(before), _written(after)
-    if before == after or after is None:
+def _differences(one: Compared) -> list[str]:
+    if one.before == one.after or one.after is None:
         return []
     return list(
         difflib.unified_diff(
-            [] if before is None else showing.yaml(before).splitlines(keepends=True),
-            showing.yaml(after).splitlines(keepends=True),
+            [] if one.before is None else showing.yaml(one.before).splitlines(keepends=True),
+            showing.yaml(one.after).splitlines(keepends=True),
             fromfile=f"desired/{one.key}",
-            tofile=f"{spec.file}/{one.key}" if spec.file else f"file/{one.key}",
+            tofile=f"{one.file or 'file'}/{one.key}",
         )
     )
-
-
-def _written(document: dict[str, Any] | None) -> dict[str, Any] | None:
-    """What its author wrote: without what is added when it is shown."""
-    if document is None:
-        return None
-    from tiffin.dialects import bases
-
-    found = {name: value for name, value in bases.without(document).items() if name != "status"}
-    if isinstance(metadata := found.get("metadata"), dict):
-        kept = {name: value for name, value in metadata.items() if name not in _ADDED}
-        if kept.get("namespace") == "default":
-            del kept["namespace"]
-        found["metadata"] = kept
-    return found
-
-
-def _comparable(spec: Deployment) -> Deployment:
-    """Without what says where it was written, and what is no part of what is desired."""
-    import msgspec
-
-    return msgspec.structs.replace(spec, file="", document=0, warnings=())
-
-
-def _document(spec: Deployment) -> dict[str, Any] | None:
-    """The document the deployment was written in; ``None`` for what is no document, such as a saved model."""
-    from pathlib import Path
-
-    from tiffin.dialects import documents
-
-    path = Path(spec.file)
-    if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
-        return None
-    try:
-        found = documents.parse(path.read_text(encoding="utf-8-sig"), str(path))
-    except (TiffinError, OSError, ValueError):
-        return None
-    values = [document.value for document in found]
-    value = values[spec.document] if spec.document < len(values) else None
-    return value if isinstance(value, dict) and value.get("kind") != "List" and "apiVersion" in value else None

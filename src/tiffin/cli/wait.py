@@ -36,7 +36,7 @@ def wait(
     client = connect()
     is_so, wish, done = _meaning(what, client)
     if what == "delete":
-        keys = [names.key(name, namespace) for name in wanted.names]
+        keys = [names.key(name, namespace, client.namespace) for name in wanted.names]
     else:
         keys = [names.find(client, name, namespace, wanted.dialect).spec.key for name in wanted.names]
     watching.until(client, keys, is_so, timeout=limit, wish=wish, tell=not quiet)

@@ -12,10 +12,11 @@ import msgspec
 from tiffin.client import sse, transport
 from tiffin.client.places import Place, place
 from tiffin.client.transport import NoController
-from tiffin.errors import DecodeError, Expired, PlatformError
+from tiffin.errors import DecodeError, Expired, NoSuchDeployment, PlatformError
 from tiffin.plan import objects
 from tiffin.plan.objects import (
     Applied,
+    Compared,
     LogLine,
     Object,
     ReplicaUse,
@@ -48,6 +49,8 @@ class Client:
 
     def __init__(self, place: Place) -> None:
         self.place = place
+        self.namespace = "default"
+        """Where what names no namespace belongs."""
 
     def is_running(self) -> bool:
         """Whether a controller answers."""
@@ -68,6 +71,30 @@ class Client:
     def native(self, key: str) -> dict[str, Any]:
         """The object and its status in the words of the system its file was written for."""
         return self._get(_path(key, "native"), dict[str, Any])
+
+    def keys(self, sources: Sequence[Source]) -> tuple[str, ...]:
+        """``namespace/name`` of the deployments in some files, as ``apply`` places them; raises SpecError."""
+        from tiffin import dialects
+
+        written, _ = dialects.read_all(sources)
+        return tuple(deployment.key for deployment, _ in written)
+
+    def compare(self, sources: Sequence[Source], *, domain: str = "") -> tuple[Compared, ...]:
+        """The deployments of some files as they are and as they would be; raises SpecError, PlatformError."""
+        from tiffin import dialects
+        from tiffin.client import comparing
+        from tiffin.dialects import routes
+
+        known = self.apply(sources, dry_run=True, domain=domain)
+        written, _ = dialects.read_all(sources, domain=domain or routes.DOMAIN)
+        found = []
+        for (spec, _), one in zip(written, known, strict=False):
+            try:
+                live = self.get(one.key)
+            except NoSuchDeployment:
+                live = None
+            found.append(comparing.compared(one.key, spec, live))
+        return tuple(found)
 
     def apply(
         self,

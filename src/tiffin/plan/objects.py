@@ -63,6 +63,15 @@ class Applied(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     resource_version: int = 0
 
 
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """A document as it is and as it would be once ``file`` is applied; ``None``: there is none."""
+
+    key: str
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+    file: str = ""
+
+
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """One line of a watch."""
 

@@ -6,10 +6,10 @@ import asyncio
 import queue
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
-from tiffin.cli.clusters import documents, reading
+from tiffin.cli.clusters import comparing, documents, reading
 from tiffin.client import Client, Place
 from tiffin.dialects import live
 from tiffin.dialects.documents import Document
@@ -21,9 +21,19 @@ from tiffin.operator import histories, rollouts
 from tiffin.operator.discovery import WRITTEN
 from tiffin.operator.observing import moment, seconds
 from tiffin.operator.reconciling import seen
-from tiffin.plan import objects
-from tiffin.plan.objects import Applied, LogLine, Object, ResourceListing, RevisionSummary, Source, Watched
+from tiffin.plan import difference, objects
+from tiffin.plan.objects import (
+    Applied,
+    Compared,
+    LogLine,
+    Object,
+    ResourceListing,
+    RevisionSummary,
+    Source,
+    Watched,
+)
 from tiffin.plan.state import Event
+from tiffin.spec import Deployment
 
 EVENTS = Kind("", "v1", "Event", "events")
 POLL_SECONDS = 1.0
@@ -43,7 +53,7 @@ class ClusterClient(Client):
         super().__init__(Place(host="kubernetes", port=443))
         self._context = context
         self._kubeconfig = kubeconfig
-        self._run(_nothing)  # what is not configured is said at once
+        self.namespace = self._run(_namespace)  # also: what is not configured is said at once
 
     def _api(self) -> Api:
         return kube.connect(kubeconfig=self._kubeconfig, context=self._context)
@@ -223,28 +233,52 @@ class ClusterClient(Client):
 
         async def use(api: Api) -> tuple[Applied, ...]:
             deployments = documents.checked(found, api.namespace)
-            kinds = await api.kinds()
             done = []
-            for number, item in enumerate(found):
-                value = documents.placed(item.value, api.namespace)
-                kind = _kind(kinds, value, item)
-                if not kind.is_namespaced:
-                    value["metadata"].pop("namespace", None)
-                before = await _there(api, kind, value)
-                after = await api.apply(kind, value, dry_run=dry_run)
-                if number in deployments:
-                    spec = deployments[number]
-                    done.append(
-                        Applied(
-                            key=spec.key,
-                            action=_action(before, after),
-                            warnings=spec.warnings,
-                            resource_version=int(after["metadata"].get("resourceVersion") or 0),
-                        )
+            for number, (before, after) in enumerate([one async for one in _applied(api, found, dry_run=dry_run)]):
+                if number not in deployments:
+                    continue
+                spec = deployments[number]
+                old, new = _read(before), _read(after)
+                changes, effects = difference.diff(old, new) if new is not None else ((), ())
+                done.append(
+                    Applied(
+                        key=spec.key,
+                        action=comparing.action(before, after),
+                        changes=changes,
+                        effects=effects,
+                        warnings=spec.warnings,
+                        resource_version=int(after["metadata"].get("resourceVersion") or 0),
                     )
+                )
             return tuple(done)
 
         return self._run(use)
+
+    def compare(self, sources: Sequence[Source], *, domain: str = "") -> tuple[Compared, ...]:
+        """All objects of some files as they are and as they would be; raises SpecError, ApiError."""
+        found = documents.read(sources)
+
+        async def use(api: Api) -> tuple[Compared, ...]:
+            documents.checked(found, api.namespace)
+            done = []
+            for number, (before, after) in enumerate([one async for one in _applied(api, found, dry_run=True)]):
+                metadata = after["metadata"]
+                name = f"{metadata.get('namespace', '')}/{metadata['name']}".removeprefix("/")
+                done.append(
+                    Compared(
+                        key=f"{after['kind']}/{name}",
+                        before=None if before is None else comparing.shown(before, before),
+                        after=comparing.shown(after, before),
+                        file=found[number].file,
+                    )
+                )
+            return tuple(done)
+
+        return self._run(use)
+
+    def keys(self, sources: Sequence[Source]) -> tuple[str, ...]:
+        """``namespace/name`` of the deployments in some files, as ``apply`` places them; raises SpecError."""
+        return tuple(spec.key for spec in documents.checked(documents.read(sources), self.namespace).values())
 
     def delete(self, key: str, *, resource_version: int | None = None) -> None:
         """Desire it no longer; raises NoSuchDeployment."""
@@ -291,8 +325,9 @@ class ClusterClient(Client):
         raise NoSuchDeployment(f"{key} has no report here; `tiffin events` tells what the judge says")
 
 
-async def _nothing(api: Api) -> None:
-    """Connecting reads the configuration."""
+async def _namespace(api: Api) -> str:
+    """The context's own; connecting reads the configuration, and sends nothing."""
+    return api.namespace
 
 
 def _between(before: dict[str, Object], now: dict[str, Object]) -> Iterator[Watched]:
@@ -359,8 +394,25 @@ async def _there(api: Api, kind: Kind, value: dict[str, Any]) -> Manifest | None
         return None
 
 
-def _action(before: Manifest | None, after: Manifest) -> Literal["created", "configured", "unchanged"]:
-    if before is None:
-        return "created"
-    same = before["metadata"].get("resourceVersion") == after["metadata"].get("resourceVersion")
-    return "unchanged" if same else "configured"
+async def _applied(
+    api: Api, found: Sequence[Document], *, dry_run: bool
+) -> AsyncIterator[tuple[Manifest | None, Manifest]]:
+    """Each document's object before and after it is applied, in their order."""
+    kinds = await api.kinds()
+    for item in found:
+        value = documents.placed(item.value, api.namespace)
+        kind = _kind(kinds, value, item)
+        if not kind.is_namespaced:
+            value["metadata"].pop("namespace", None)
+        before = await _there(api, kind, value)
+        yield before, await api.apply(kind, value, dry_run=dry_run)
+
+
+def _read(manifest: Manifest | None) -> Deployment | None:
+    """What an object says by itself; ``None`` for what is not there, or says nothing without what it refers to."""
+    if manifest is None:
+        return None
+    try:
+        return live.read_object(manifest)
+    except SpecError:
+        return None
