@@ -30,8 +30,7 @@ from pathlib import Path
 from tiffin.dialects import secret_uses
 from tiffin.errors import StorageError, TiffinError
 from tiffin.models import nodecache, remotes, storage
-from tiffin.models.nodecache import PodCache
-from tiffin.models.nodecache import amount as _amount
+from tiffin.models.nodecache import PodCache, amount
 from tiffin.models.storage import Progress
 
 COULD_NOT_FETCH = 1
@@ -81,7 +80,7 @@ def deliver(uri: str, path: Path, *, environment: Mapping[str, str], say: Say) -
     taken = time.monotonic() - started
     cache.finish(uri, size)
     # The last line is what an event of the pod says.
-    say(f"{remotes.shown(uri)} is at {path}: {_amount(size)} in {taken:.1f} s")
+    say(f"{remotes.shown(uri)} is at {path}: {amount(size)} in {taken:.1f} s")
 
 
 def _fetched(uri: str, cache: PodCache, environment: Mapping[str, str], say: Say) -> Path:
@@ -113,9 +112,9 @@ def _progress(say: Say) -> Callable[[Progress], None]:
             return
         last = now
         whole = (
-            f" of {_amount(progress.total)} ({100 * progress.done // progress.total} %)" if progress.total else ""
+            f" of {amount(progress.total)} ({100 * progress.done // progress.total} %)" if progress.total else ""
         )
-        say(f"fetching {progress.uri}: {_amount(progress.done)}{whole}")
+        say(f"fetching {progress.uri}: {amount(progress.done)}{whole}")
 
     return told
 
@@ -170,7 +169,7 @@ def _place(found: Path, path: Path, uri: str, cache: PodCache) -> int:
     except OSError as error:
         raise StorageError(
             f"{remotes.shown(uri)} was fetched, and cannot be put at {path}: {error.strerror or error}",
-            hint=f"it has {_amount(size)}; the volume needs room for it",
+            hint=f"it has {amount(size)}; the volume needs room for it",
         ) from error
     return size
 
