@@ -84,8 +84,15 @@ def native(
     elif capabilities.knative and deployment.dialect == "kserve" and _is_on_knative(deployment):
         services, before = knative.services(deployment, observed), observed.object.get("status") or {}
         found = knative_status.laid_over(found, deployment, services, before, given or {})
-    plain = msgspec.json.decode(msgspec.json.encode(found))
+    plain = _without_nulls(msgspec.json.decode(msgspec.json.encode(found)))
     return _dated(plain, observed.object, now)
+
+
+def _without_nulls(value: Any) -> Any:
+    """As the API server keeps it: with a null the status would differ from what is there at each look."""
+    if isinstance(value, dict):
+        return {key: _without_nulls(inner) for key, inner in value.items() if inner is not None}
+    return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _is_on_knative(deployment: Deployment) -> bool:

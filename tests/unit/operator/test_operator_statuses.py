@@ -242,3 +242,10 @@ def test_a_service_of_knative_is_ready_when_it_says_so() -> None:
     assert [share.weight for share in found.placement.shares] == [100.0]
     assert found.status.rolled_out == {"main": "iris-00001"}
     assert msgspec.json.encode(found.native_status)
+
+
+def test_a_status_has_no_nulls_since_the_api_server_keeps_none_and_it_would_be_written_at_each_look() -> None:
+    world = served(World(), dialect="tiffin")
+    told = json.dumps(world.object["status"])
+    assert "iris-00001" in told
+    assert "null" not in told
