@@ -152,15 +152,18 @@ def _is_written(before: Kept | None, after: Kept | None, now: float) -> bool:
 
     if _unjudged(before) != _unjudged(after):
         return False
-    return _looked_at(after) - _looked_at(before) < PERSIST_SECONDS
+    old, new = _judged(before), _judged(after)
+    # One that is paused and that nobody calls is looked at, and stays as it is: for days, perhaps.
+    is_same = msgspec.structs.replace(old, looked=new.looked) == new
+    return is_same or new.looked - old.looked < PERSIST_SECONDS
 
 
-def _looked_at(kept: Kept) -> float:
-    """When the judge looked last, in seconds since 1970."""
+def _judged(kept: Kept) -> RolloutState:
+    """What the judge remembers; an empty one where nobody can read it."""
     try:
-        return msgspec.json.decode(kept.standing.judged or b"{}", type=RolloutState).looked
+        return msgspec.json.decode(kept.standing.judged or b"{}", type=RolloutState)
     except msgspec.MsgspecError:
-        return 0.0
+        return RolloutState()
 
 
 def _unjudged(kept: Kept) -> Kept:

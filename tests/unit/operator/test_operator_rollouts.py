@@ -101,6 +101,18 @@ def test_another_operator_goes_on_with_the_step_and_what_was_counted(world: Worl
     assert world.targets()[STABLE] == "iris-00002"
 
 
+def test_a_rollout_that_waits_and_that_nobody_calls_is_not_written_again(world: World) -> None:
+    assert ask(world, "pause") == ["Paused"]
+    written = 0
+    for _ in range(20):
+        look(world, Stream(0, 0), Stream(0, 0))
+        written += len(world.outcome.revisions_to_write)
+    assert written == 0
+    assert ask(world, "resume@2") == ["Resumed"]
+    look(world, Stream(40, 0), Stream(400, 0))
+    assert world.weights() == {STABLE: 90, CANDIDATE: 10}, "the time of the pause is none of the step"
+
+
 def test_what_the_judge_counted_is_written_seldom(world: World) -> None:
     written = 0
     for count in range(1, 11):
