@@ -44,9 +44,7 @@ def _outside(deployment: Deployment, settings: Settings, capabilities: Capabilit
     elif traffic.jwt is not None:
         found.append(("traffic.jwt", "tokens are not read: the Gateway API has no word for it"))
     if traffic.max_body_bytes is not None:
-        found.append(
-            ("traffic.maxBodyBytes", "the Gateway API has no word for it; replicas have a bound of theirs")
-        )
+        found.append(("traffic.maxBody", "the Gateway API has no word for it; replicas have a bound of theirs"))
     if traffic.sticky is not None:
         found.append(
             ("traffic.sticky", "callers do not keep their variant: sessions are not in the Gateway API yet")

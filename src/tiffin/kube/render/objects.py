@@ -26,7 +26,7 @@ def owned(
     metadata: dict[str, Any] = {
         "name": name,
         "namespace": deployment.namespace,
-        "labels": names.labels(deployment, labels),
+        "labels": names.labels(deployment, {**_own(deployment), **(labels or {})}),
     }
     if annotations:
         metadata["annotations"] = dict(annotations)
@@ -35,3 +35,8 @@ def owned(
         reference = {"apiVersion": version, "kind": owner, "name": deployment.name, "uid": placement.uid}
         metadata["ownerReferences"] = [reference | {"controller": True}]
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata, **fields}
+
+
+def _own(deployment: Deployment) -> Mapping[str, str]:
+    """The labels of a file of Tiffin's own, which all its objects get; its pods have ``pod.labels``, and roll."""
+    return deployment.labels if deployment.dialect == "tiffin" else {}

@@ -157,9 +157,9 @@ def _probed(container: dict[str, Any], number: int) -> dict[str, Any]:
 def _usual(deployment: Deployment, slot: Slot) -> dict[str, str]:
     if deployment.dialect == "kserve":
         return {_KSERVE: names.label(deployment.name), "component": names.label(slot.component.name)}
-    if deployment.dialect != "seldon":
-        return {}
     variant = next((one for one in deployment.all_variants if one.name == slot.variant), None)
+    if deployment.dialect != "seldon":
+        return {name: names.label(value) for name, value in variant.labels.items()} if variant else {}
     kind = "explainer" if slot.component.name == "explainer" else "model"
     found = {
         "version": names.label(slot.variant),
