@@ -92,6 +92,11 @@ class Cluster:
         """Whether it listens where pods of a real node reach it."""
         return self.address != LOOPBACK
 
+    @property
+    def etcd_url(self) -> str:
+        """Where its etcd takes calls over HTTP."""
+        return f"http://127.0.0.1:{self._etcd[0]}"
+
     # ---- life
 
     def start(self) -> None:
@@ -117,7 +122,7 @@ class Cluster:
         """Start the API server, also after ``stop_server``; returns when it is ready."""
         self.run(
             "kube-apiserver",
-            f"--etcd-servers=http://127.0.0.1:{self._etcd[0]}",
+            f"--etcd-servers={self.etcd_url}",
             f"--secure-port={self.port}",
             f"--bind-address={self.address}",
             f"--advertise-address={self.address}",
