@@ -85,9 +85,9 @@ def operated(cluster: Any, log: Path) -> Iterator[Operator]:
         yield operator.ready().settle()
 
 
-def listed(cluster: Any, kinds: str) -> list[Manifest]:
+def listed(cluster: Any, kinds: str, namespace: str = SHOP) -> list[Manifest]:
     """Objects of some kinds, with those who wrote their fields."""
-    words = ("get", kinds, "-n", SHOP, "--show-managed-fields", "-o", "json")
+    words = ("get", kinds, "-n", namespace, "--show-managed-fields", "-o", "json")
     return list(json.loads(cluster.kubectl(*words).stdout)["items"])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.kube import previous, stored
-from tests.kube.operator_world import until
+from tests.kube.operator_world import Operator, define, until
 from tests.kube.previous import PREVIOUS, listed, of, operated, shares
 from tests.kube.stories import SHOP, STORIES, kind_of
 
@@ -108,3 +108,33 @@ def goes_on(cluster: Any) -> None:
     previous.ask(cluster, "halfway", "promote@3")
     until(lambda: shares(cluster, "halfway") == {2: 100.0}, "the end of the rollout")
     until(lambda: not cluster.get("deploy.apps", "halfway-predictor-candidate", "-n", SHOP), "the candidate to go")
+
+
+def test_after_going_back_a_canary_beside_what_is_not_understood_is_told_and_left_alone(
+    cluster: Any, tmp_path: Path
+) -> None:
+    define(cluster)
+    with cluster.namespace() as namespace:
+        writes = [one for one in stored.read(PREVIOUS / "canary.yaml") if one["wrote"]["kind"] != "HTTPRoute"]
+        for one in writes:
+            if one["wrote"]["kind"] == "ControllerRevision" and one["wrote"]["revision"] == 1:
+                one["wrote"]["data"]["components"][0]["source"]["type"] = "of-a-later-release"
+        stored.load_all(cluster, namespace, writes)
+
+        def versions() -> dict[str, str]:
+            found = listed(cluster, "deployments.apps,controllerrevisions,services", namespace)
+            return {
+                f"{one['kind']} {one['metadata']['name']}": one["metadata"]["resourceVersion"] for one in found
+            }
+
+        def reason() -> str:
+            status = cluster.get("isvc", "canary", "-n", namespace)["status"]
+            (ready,) = [one for one in status["conditions"] if one["type"] == "Ready"]
+            return str(ready.get("reason", ""))
+
+        before = versions()
+        with Operator(cluster, namespace, tmp_path / "operator.log", "--no-election") as operator:
+            operator.ready()
+            until(lambda: reason() == "RevisionUnreadable", "the reason")
+            operator.settle()
+        assert versions() == before

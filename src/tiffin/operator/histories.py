@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from tiffin.errors import SpecError
 from tiffin.kube import names
 from tiffin.kube.manifests import Manifest
 from tiffin.operator import revisions
@@ -66,6 +67,29 @@ def read(deployment: Deployment, observed: Observed) -> History:
             if derived is not None:
                 kept[variant.name] = derived
     return History(known, there, kept)
+
+
+class Unreadable(SpecError):
+    """A revision that gets calls was written by a version of Tiffin that this one does not understand."""
+
+
+def see_readable(deployment: Deployment, observed: Observed) -> None:
+    """That what serves beside the newest revision is understood. Raises Unreadable.
+
+    The newest one is in the spec, too. Of an older one nothing else is known, and without it a canary would get
+    all calls in its place.
+    """
+    known = [revisions.decode(one) for one in observed.revisions]
+    newest = {one.variant: one.kept for one in sorted(known, key=lambda one: one.number)}
+    used = frozenset(_mentioned(deployment, observed))
+    for one in known:
+        kept = newest.get(one.variant)
+        if one.revision is None and one.number in used and (kept is None or kept.standing.current != one.number):
+            raise Unreadable(
+                f"expected a revision that this version of Tiffin reads, found {one.name}, which serves",
+                hint="go back to the operator that wrote it, and end the rollout or the canary there; "
+                "what serves stays as it is meanwhile",
+            )
 
 
 def _derived(

@@ -22,7 +22,7 @@ from tiffin.kube import render
 from tiffin.kube.client import Api, Conflict, Kind, NotFound, Refused
 from tiffin.kube.manifests import Manifest
 from tiffin.kube.settings import Settings
-from tiffin.operator import claims, refusing, standing
+from tiffin.operator import claims, histories, refusing, standing
 from tiffin.operator.applying import Applier, difference, is_owned
 from tiffin.operator.cache import Cache
 from tiffin.operator.discovery import FOREIGN, UNSERVED, WRITTEN, Discovery, GroupKind
@@ -135,6 +135,9 @@ class Reconciler:
         except claims.NameTaken as error:
             await self._refuse(kind, document, error, claims.REASON)
             return TAKEN_SECONDS  # What has the name may be of a kind that nobody watches.
+        except histories.Unreadable as error:
+            await self._refuse(kind, document, error, refusing.UNREADABLE)
+            return None
         except SpecError as error:
             await self._refuse(kind, document, error)
             return None
@@ -173,6 +176,7 @@ class Reconciler:
     ) -> float | None:
         capabilities = self._discovery.capabilities
         observed = self._observed(key, document)
+        histories.see_readable(deployment, observed)
         events = await self._explainer.events(document["metadata"]["uid"], observed.pods)
         observed = msgspec.structs.replace(observed, events=events)
         outcome = standing.stand(deployment, observed, settings, capabilities, time.time())

@@ -12,6 +12,9 @@ REASON = "InvalidSpec"
 REFUSED = "RefusedByCluster"
 """The API server does not take what the object comes to."""
 
+UNREADABLE = "RevisionUnreadable"
+"""A revision that serves was written by a version that is not understood."""
+
 
 def status(document: Manifest, error: TiffinError, now: float, reason: str = REASON) -> dict[str, Any]:
     """The status with what is wrong; whatever else it said of what serves stays. ``now`` in seconds since 1970."""
