@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -106,3 +108,15 @@ def test_settings_are_followed_and_bad_ones_leave_those_before(cluster, namespac
     assert image() == "here/runtime:2"
     apply(cluster, namespace, settings(runtimeImage="here/runtime:4"))
     until(lambda: image() == "here/runtime:4", "the image of settings that are right again")
+
+
+def test_an_operator_that_does_not_understand_its_settings_says_so_and_ends(cluster, namespace):
+    apply(cluster, namespace, settings(domain="models.example.com", ofALaterRelease=True))
+    words = ["--namespace", namespace, "--no-election", "--port", "0", "--kubeconfig", str(cluster.kubeconfig)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tiffin.operator", *words], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 3
+    said = done.stdout + done.stderr
+    assert "ofALaterRelease" in said
+    assert "hint: apply what `tiffin install` of this version prints" in said

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from tiffin.errors import PlatformError
 from tiffin.kube import names
 from tiffin.kube.client import Api, ApiError, Kind, NotFound
 from tiffin.kube.manifests import Manifest
@@ -215,24 +216,45 @@ def ready_address(pod: Manifest) -> str:
     return str(status.get("podIP") or "")
 
 
+class SettingsError(PlatformError):
+    """The ConfigMap with the settings says something that this version does not understand."""
+
+
 def settings_of(manifest: Manifest, before: Settings, say: Callable[..., None]) -> Settings:
     """The settings of a ConfigMap; those before, and a word about it, where they are not understood."""
+    try:
+        return _understood(manifest, before)
+    except SettingsError as error:
+        say("%s, and those before stay", error.message)
+        return before
+
+
+def _understood(manifest: Manifest, plain: Settings) -> Settings:
     text = (manifest.get("data") or {}).get("settings.yaml", "")
     try:
         found = msgspec.yaml.decode(text or "{}", type=Settings)
     except msgspec.MsgspecError as error:
         told = " ".join(str(error).split())  # A parser of YAML says it in several lines.
-        say("the settings in ConfigMap %s are not understood, and those before stay: %s", SETTINGS, told)
-        return before
+        raise SettingsError(
+            f"the settings in ConfigMap {SETTINGS} are not understood: {told}",
+            hint="apply what `tiffin install` of this version prints, or mend them by hand; "
+            "what serves goes on, and is left alone until then",
+        ) from None
     # Where it runs and what it watches were decided when it was started.
-    return msgspec.structs.replace(found, namespace=before.namespace, watched=before.watched)
+    return msgspec.structs.replace(found, namespace=plain.namespace, watched=plain.watched)
 
 
 async def read_settings(api: Api, namespace: str, watched: tuple[str, ...]) -> Settings:
-    """The settings there are when the operator starts. Raises ApiError."""
+    """The settings there are when the operator starts.
+
+    Raises:
+        ApiError: they cannot be asked for.
+        SettingsError: they are not understood. With others in their place every host name and every pod of a saved
+            model would change.
+    """
     plain = Settings(namespace=namespace, watched=watched)
     try:
         manifest = await api.get(CONFIG, namespace, SETTINGS)
     except NotFound:
         return plain
-    return settings_of(manifest, plain, log.error)
+    return _understood(manifest, plain)

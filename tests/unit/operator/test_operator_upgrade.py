@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import yaml
 from tests.unit.operator.kubernetes_model import CANDIDATE, STABLE, World, deployment, served
 
 from tiffin.kube import names
-from tiffin.operator import histories, revisions, statuses
+from tiffin.operator import histories, revisions, running, statuses
 from tiffin.operator.revisions import STANDING
 from tiffin.operator.rollouts import read_state
 from tiffin.spec import Variant
@@ -162,3 +163,17 @@ def test_an_old_revision_that_nobody_calls_need_not_be_read() -> None:
     world.settle()
     assert world.targets() == {STABLE: "iris-00002"}
     assert "iris-00003" not in world.revisions
+
+
+class Kept:
+    """An API server with the settings of a later release."""
+
+    async def get(self, kind: Any, namespace: str, name: str) -> dict[str, Any]:
+        return {"data": {"settings.yaml": "domain: models.example.com\nofALaterRelease: true\n"}}
+
+
+def test_an_operator_does_not_start_with_settings_of_its_own_in_place_of_those_it_does_not_understand() -> None:
+    with pytest.raises(running.SettingsError, match="ofALaterRelease") as refused:
+        asyncio.run(running.read_settings(Kept(), "tiffin-system", ()))  # type: ignore[arg-type]
+    assert refused.value.hint is not None
+    assert "tiffin install" in refused.value.hint

@@ -63,7 +63,7 @@ async def _listed(api: Api, pair: GroupKind, kind: Kind, namespace: str) -> List
 async def _settings(api: Api) -> Settings:
     try:
         return await running.read_settings(api, NAMESPACE, ())
-    except Refused:
+    except (Refused, running.SettingsError):
         return Settings()
 
 
