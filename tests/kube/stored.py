@@ -75,12 +75,7 @@ def owned(found: Any, fields: dict[str, Any]) -> Any:
 def writes(manifest: dict[str, Any]) -> Iterator[Write]:
     """What each of ``WRITERS`` wrote of an object; those who apply come first."""
     metadata = manifest["metadata"]
-    entries = [
-        one
-        for one in metadata.get("managedFields") or ()
-        # What a HorizontalPodAutoscaler wrote, too: it takes its time to write it again.
-        if one["manager"] in WRITERS or one.get("subresource") == "scale"
-    ]
+    entries = [one for one in metadata.get("managedFields") or () if one["manager"] in WRITERS]
     for entry in sorted(entries, key=lambda one: (one["operation"], one["manager"])):
         wrote = timeless(owned(manifest, entry["fieldsV1"]))
         own = {"name": metadata["name"]}
