@@ -52,7 +52,8 @@ async def check(binary: Path, bundle: Resource, directory: Path) -> None:
             stderr=subprocess.STDOUT,
         )
         try:
-            output, _ = await asyncio.wait_for(process.communicate(), CHECK_SECONDS)
+            async with asyncio.timeout(CHECK_SECONDS):
+                output, _ = await process.communicate()
         except BaseException:
             process.kill()
             await process.wait()

@@ -179,7 +179,8 @@ class Child:
         """SIGTERM, then SIGKILL to it and what it started, after ``grace_seconds``. Returns when it is gone."""
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), grace_seconds)
+            async with asyncio.timeout(grace_seconds):
+                await self._process.wait()
         except TimeoutError:
             self.kill_group()
             await self._process.wait()
@@ -245,7 +246,8 @@ class Adopted:
         """As ``Child.stop``."""
         self.signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._ended.wait(), grace_seconds)
+            async with asyncio.timeout(grace_seconds):
+                await self._ended.wait()
         except TimeoutError:
             self.kill_group()
             await self._ended.wait()

@@ -57,6 +57,7 @@ async def follow(
             for line in tail.lines():
                 yield name, line
         try:
-            await asyncio.wait_for(stopping.wait(), EVERY_SECONDS)
+            async with asyncio.timeout(EVERY_SECONDS):
+                await stopping.wait()
         except TimeoutError:
             continue

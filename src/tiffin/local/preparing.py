@@ -142,7 +142,8 @@ async def describe(component: Component, directory: Path) -> ServiceDescription:
         env={**os.environ, **component.environment},
     )
     try:
-        output, said = await asyncio.wait_for(process.communicate(), DESCRIBE_SECONDS)
+        async with asyncio.timeout(DESCRIBE_SECONDS):
+            output, said = await process.communicate()
     except TimeoutError as error:
         raise ServiceError(
             f"importing {target} in {directory} took longer than {DESCRIBE_SECONDS:.0f} s"

@@ -189,7 +189,8 @@ class Zygote:
         try:
             self._writer.write(json.dumps(said).encode() + b"\n")
             await self._writer.drain()
-            pid = await asyncio.wait_for(answer, ANSWER_SECONDS)
+            async with asyncio.timeout(ANSWER_SECONDS):
+                pid = await answer
         finally:
             self._orders.pop(file, None)
         forked = self._replicas.get(pid) or self._known(pid)

@@ -152,7 +152,8 @@ class Discovery:
             new += own
         # What is decided before all is known would be decided anew at once.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(*(one.listed.wait() for one in new)), FIRST_SECONDS)
+            async with asyncio.timeout(FIRST_SECONDS):
+                await asyncio.gather(*(one.listed.wait() for one in new))
 
     def _where(self, kind: Kind) -> tuple[str, ...]:
         return self._namespaces if kind.is_namespaced else ("",)

@@ -144,7 +144,8 @@ class Workers(Generic[Key]):
         at = self._queue.next_at()
         pause = None if at is None else max(0.0, at - self._now())
         try:
-            await asyncio.wait_for(self._news.wait(), pause)
+            async with asyncio.timeout(pause):
+                await self._news.wait()
         except TimeoutError:
             return
 

@@ -148,10 +148,12 @@ class KServeApplication:
         """Stop the models, and let go of threads and connections."""
         for model in self._handed.models.values():
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(asyncio.to_thread(model.stop), 5)
+                async with asyncio.timeout(5):
+                    await asyncio.to_thread(model.stop)
         if self._thread.is_alive():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(self._run(upstream.close())), 2)
+                async with asyncio.timeout(2):
+                    await asyncio.wrap_future(self._run(upstream.close()))
             self._loop.call_soon_threadsafe(self._loop.stop)
         self._hooks.shutdown(wait=False, cancel_futures=True)
 
@@ -173,7 +175,8 @@ class KServeApplication:
 
         question = self._run(ask())
         try:
-            return bool(await asyncio.wait_for(asyncio.wrap_future(question), _HEALTH_SECONDS))
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                return bool(await asyncio.wrap_future(question))
         except TimeoutError:
             return bool(model.ready)
 

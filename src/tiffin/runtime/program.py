@@ -152,7 +152,8 @@ class Program:
             return
         self._signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), grace_seconds)
+            async with asyncio.timeout(grace_seconds):
+                await self._process.wait()
         self._signal(signal.SIGKILL)
         await self._process.wait()
         self._process = None

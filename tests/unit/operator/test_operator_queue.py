@@ -144,3 +144,24 @@ def test_workers_look_at_each_key_one_at_a_time_and_go_on_after_a_defect():
     assert most == 3
     assert seen.count("a") == seen.count("b") == 1
     assert told == [("bad", "no", FIRST_PAUSE_SECONDS)]
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_workers_that_are_woken_and_ended_in_one_moment_end(steps):
+    async def whole():
+        async def look(key):
+            return
+
+        workers = Workers(Queue(), look, lambda key, error, pause: None)
+        running = asyncio.create_task(workers.run(3))
+        workers.add("later", after=1000.0)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        workers.add("a")
+        for _ in range(steps):
+            await asyncio.sleep(0)  # Whoever waits has its answer at one of these, and has not seen it yet.
+        running.cancel()
+        done, _ = await asyncio.wait({running}, timeout=20)
+        assert done == {running}
+
+    asyncio.run(whole())

@@ -88,7 +88,8 @@ async def send(
 
 
 async def _write(response: web.StreamResponse, chunk: bytes) -> None:
-    await asyncio.wait_for(response.write(chunk), SLOWEST_READER_SECONDS)
+    async with asyncio.timeout(SLOWEST_READER_SECONDS):
+        await response.write(chunk)
 
 
 def _failure(error: Exception, form: Form) -> bytes:

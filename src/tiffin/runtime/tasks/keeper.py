@@ -90,7 +90,8 @@ class Keeper:
         if self._working:
             await asyncio.wait(self._working, timeout=2 * GRACE_SECONDS)
         with contextlib.suppress(StoreUnreachable, TimeoutError):
-            await asyncio.wait_for(self.ask(lambda store: None), GRACE_SECONDS)  # what is ahead of it is done
+            async with asyncio.timeout(GRACE_SECONDS):
+                await self.ask(lambda store: None)  # what is ahead of it is done
         self._thread.stop()
 
     def now(self) -> float:
