@@ -487,7 +487,7 @@ _METADATA = Record(
     {
         "name": Field(_LABEL, "Unique in its namespace.", required=True, example="iris"),
         "namespace": Field(_LABEL, "default when absent.", example="flowers"),
-        "labels": Field(_TEXTS, "In lists, and on a cluster on all that is made of it.", example={"team": "garden"}),
+        "labels": Field(_TEXTS, "In lists; on a cluster on all that is made of it.", example={"team": "garden"}),
         "annotations": Field(_TEXTS, "Kept as they are.", example={"owner": "ada"}),
         **{name: Field(Anything(), "Written by a server.") for name in _SERVER},
     }
