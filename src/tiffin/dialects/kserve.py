@@ -7,6 +7,8 @@ docs/reference/dialects.md says what becomes of every field.
 
 from __future__ import annotations
 
+import msgspec
+
 from tiffin.dialects import (
     kserve_callers,
     kserve_canaries,
@@ -59,6 +61,11 @@ def deployment(
     spec.accept("canary")
     reader.finish()  # what is wrong with the stable predictor is said of it, not of what differs from it
     variants = kserve_canaries.read(spec, fields, predictor, context)
+    if transformer := next((one for one in components if one.name == "transformer"), None):
+        # Each has one of its own, which asks it: that of the stable predictor asks that one.
+        variants = tuple(
+            msgspec.structs.replace(one, components=(*one.components, transformer)) for one in variants
+        )
     names = [component.name for component in components]
     return Deployment(
         name=metadata.name,

@@ -106,11 +106,11 @@ def _named_variant(deployment: Deployment, slot: Slot) -> str:
     """The variant as it stands in names; empty for the main one.
 
     KServe's predictors keep the name they were given, so that a canary that becomes the main predictor keeps its
-    pods; a transformer and an explainer belong to whichever predictor is the main one.
+    pods; the usual names of a transformer and an explainer are for whichever predictor is the main one.
     """
-    if deployment.dialect != "kserve":
-        return "" if slot.variant == deployment.variant else slot.variant
-    return "" if slot.variant == "main" or slot.component.name != "predictor" else slot.variant
+    if deployment.dialect == "kserve" and slot.component.name == "predictor":
+        return "" if slot.variant == "main" else slot.variant
+    return "" if slot.variant == deployment.variant else slot.variant
 
 
 def labels(deployment: Deployment, own: Mapping[str, str] | None = None) -> dict[str, str]:

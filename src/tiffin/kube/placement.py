@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from tiffin.spec import Component, Deployment
+from tiffin.spec.deployment import entry_of
 
 Role = Literal["stable", "candidate"]
 
@@ -32,7 +33,8 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     number is someone else's (an HPA, KEDA, a person). ``held``: nobody can serve now, so calls go to the
     activator, which knows them by ``activator_port`` (``None``: it never goes to zero). ``split`` is for a slot
     that Knative runs; ``None``: all calls are for its newest revision. ``stands_in``: it gets the calls that are
-    for the deployment's entry, which this version of it has not, or cannot be called at yet.
+    for the entry, which this version of the variant has not, or cannot be called at yet. ``borrows``: it is on its
+    way out, and what calls came by is the main version's already.
     """
 
     variant: str
@@ -44,6 +46,7 @@ class Slot(msgspec.Struct, frozen=True, kw_only=True):
     activator_port: int | None = None
     split: Split | None = None
     stands_in: bool = False
+    borrows: bool = False
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,21 +94,17 @@ def places(deployment: Deployment, share: Share) -> tuple[tuple[str, Role], ...]
 
 def called(deployment: Deployment, slots: Collection[Slot], share: Share) -> Slot | None:
     """The slot that callers of the deployment talk to for a share; ``None``: nobody answers for it."""
-    versions: dict[tuple[str, Role], list[Slot]] = {}
-    for slot in slots:
-        versions.setdefault((slot.variant, slot.role), []).append(slot)
-    if share.variant == deployment.variant:
-        own = front(deployment, versions.get((share.variant, share.role), ()))
-        if own is not None:
-            return own
-    # What stands beside the main version is called as that is.
-    main = front(deployment, versions.get((deployment.variant, "stable"), ()))
-    entry = main.component.name if main is not None else deployment.entry
-    for place in places(deployment, share):
-        for slot in versions.get(place, ()):
-            if slot.component.name == entry:
-                return slot
-    return None
+    own = [slot for slot in slots if (slot.variant, slot.role) == (share.variant, share.role)]
+    if not own or share.variant == deployment.variant:
+        return front(deployment, own)
+    if standing := [slot for slot in own if slot.stands_in]:
+        return standing[0]
+    if any(slot.borrows for slot in own):
+        return front(
+            deployment, [one for one in slots if (one.variant, one.role) == (deployment.variant, "stable")]
+        )
+    entry = entry_of([slot.component.name for slot in own])
+    return next(slot for slot in own if slot.component.name == entry)
 
 
 def fresh(deployment_components: tuple[Component, ...], variant: str = "main") -> Placement:

@@ -184,25 +184,26 @@ def _slots(
 def _fronted(
     deployment: Deployment, slots: Iterable[Slot], history: History, steps: Mapping[str, Step]
 ) -> list[Slot]:
-    """Who is called first in each version of the main variant, where that is not the newest one's entry.
+    """Who is called first in each version, where that is not the entry of what the file says now.
 
     One that was there before a transformer was added goes on being called itself; where both have the same slot,
     until the transformer can be.
     """
-    taken = steps[deployment.variant]
-    fronts: dict[Role, str] = {}
-    for role, number in taken.targets.items():
-        names_of = [
-            [part.name for part in revision.components]
-            for one in (taken.kept.residents.get(role, 0), number)
-            if (revision := history.revisions.get(one)) is not None
-        ]
-        found = [entry for own in names_of if (entry := entry_of(own)) in names_of[-1]]
-        if found and found[0] != deployment.entry:
-            fronts[role] = found[0]
+    fronts: dict[tuple[str, Role], str] = {}
+    for variant, taken in steps.items():
+        for role, number in taken.targets.items():
+            names_of = [
+                [part.name for part in revision.components]
+                for one in (taken.kept.residents.get(role, 0), number)
+                if (revision := history.revisions.get(one)) is not None
+            ]
+            found = [entry for own in names_of if (entry := entry_of(own)) in names_of[-1]]
+            usual = deployment.entry if variant == deployment.variant else found and entry_of(names_of[-1])
+            if found and found[0] != usual:
+                fronts[variant, role] = found[0]
     return [
         msgspec.structs.replace(slot, stands_in=True)
-        if slot.variant == deployment.variant and fronts.get(slot.role) == slot.component.name
+        if fronts.get((slot.variant, slot.role)) == slot.component.name
         else slot
         for slot in slots
     ]
@@ -284,6 +285,7 @@ def _leaving_slots(
     for variant, kept in leaving.items():
         for role, number in kept.residents.items():
             revision = history.revisions.get(number)
+            own: list[Slot] = []
             for component in revision.components if revision is not None else ():
                 parts = see(deployment, observed, variant, role, (component,)).parts
                 part = parts.get(component.name)
@@ -292,7 +294,7 @@ def _leaving_slots(
                     continue
                 count = max(1, part.wanted)
                 fixed = Scaling(min_replicas=count, autoscaler="none")
-                found.append(
+                own.append(
                     msgspec.structs.replace(
                         slot,
                         component=msgspec.structs.replace(component, scaling=fixed),
@@ -300,6 +302,9 @@ def _leaving_slots(
                         replicas=count,
                     )
                 )
+            entry = entry_of([part.name for part in revision.components]) if revision is not None else ""
+            is_whole = any(slot.component.name == entry for slot in own)
+            found += own if is_whole else [msgspec.structs.replace(slot, borrows=True) for slot in own]
     return found
 
 

@@ -206,6 +206,25 @@ def test_a_canary_that_becomes_the_main_predictor_keeps_its_pods_and_waits_for_m
     assert world.targets() == {"iris-v2-predictor": "iris-00002"}
 
 
+def test_a_canary_beside_a_transformer_becomes_the_main_predictor_without_a_gap(world: World) -> None:
+    canary = Variant(name="v2", components=(model("v2"), transformer()), weight=20.0)
+    world.apply(deployment(components=(model("1"), transformer()), variants=(canary,)))
+    world.settle()
+    assert world.weights() == {"iris-transformer": 80, "iris-v2-transformer": 20}
+    template = world.deployments["iris-v2-predictor"]["spec"]["template"]
+    world.apply(deployment(components=(model("v2"), transformer()), variant="v2"))
+    assert world.weights(), "the way in stays while the transformer is handed over"
+    for _ in range(12):
+        world.now += 10.0
+        for name in list(world.deployments):
+            if name in world.deployments:
+                world.roll(name)
+                assert sum(world.weights().values()) == 100
+    assert world.weights() == {"iris-transformer": 100}
+    assert world.deployments.keys() == {"iris-v2-predictor", "iris-transformer"}
+    assert world.deployments["iris-v2-predictor"]["spec"]["template"] == template, "its pods are the same"
+
+
 def test_a_shadow_gets_copies_and_no_share(world: World) -> None:
     shadow = Variant(name="shadow", components=(model("s"),), mirror_percent=40.0)
     world.apply(deployment(variants=(shadow,), variant="a", dialect="seldon"))
@@ -399,10 +418,7 @@ class Histories(RuleBasedStateMachine):
             versions.setdefault((slot.variant, slot.role), set()).add(names.workload(self.world.spec, slot))
         if any(version <= ready for version in versions.values()):
             assert weights, "somebody can answer, and nobody is sent to them"
-            # What stands beside is called through the main version's transformer, which may be down alone.
-            sharing = {share.variant for share in self.world.outcome.placement.shares if share.weight}
-            if sharing <= {"main"} or not any("transformer" in name for name in weights):
-                assert weights.keys() <= ready
+            assert weights.keys() <= ready
 
     @invariant()
     def a_candidate_gets_its_first_share_once_it_is_rolled_out(self) -> None:
