@@ -125,8 +125,8 @@ def _ingress(parts: dict[str, tuple[str, str, str]], status: DeploymentStatus) -
         if state != "True":
             return state, f"{name} ingress not created" if state == "False" else "", ""
     routed = status.condition("Routed")
-    if routed is not None and (routed.status == "False" or routed.reason == "Routing"):
-        return routed.status, routed.reason, routed.message
+    if routed is not None and routed.status == "False":
+        return "False", routed.reason, routed.message
     return ("True", "", "") if status.url else ("Unknown", "", "")
 
 

@@ -86,21 +86,3 @@ def problem(routes: Iterable[Manifest]) -> Problem | None:
                         reason=str(condition.get("reason") or "RouteRefused"), message=message, hint=hint
                     )
     return None
-
-
-def awaited(deployment: Deployment, routes: Iterable[Manifest]) -> str:
-    """What a deployment's own route waits for, in words, until a gateway took it for the first time.
-
-    Later ones may lag behind: what the gateway was told before leads to somebody who answers.
-    """
-    for route in routes:
-        if route["kind"] != "HTTPRoute" or route["metadata"]["name"] != names.fitting(deployment.name):
-            continue
-        parents = (route.get("status") or {}).get("parents") or ()
-        said = [condition for parent in parents for condition in parent.get("conditions") or ()]
-        if any(one.get("type") == "Accepted" and one.get("status") == "True" for one in said):
-            continue
-        wanted = route["spec"]["parentRefs"][0]
-        gateway = f"{wanted.get('namespace', '')}/{wanted['name']}"
-        return f"HTTPRoute {route['metadata']['name']}: the Gateway {gateway} has not taken it yet"
-    return ""

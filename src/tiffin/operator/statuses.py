@@ -166,7 +166,6 @@ def view_of(deployment: Deployment, observed: Observed, placed: Placed) -> View:
         entry=deployment.entry,
         is_stopped=deployment.stopped,
         gateway=addresses.problem(observed.routes),
-        routing=addresses.awaited(deployment, observed.routes),
     )
 
 

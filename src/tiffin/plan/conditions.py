@@ -14,10 +14,9 @@ from tiffin.plan.state import Condition, Problem, ReplicaStatus, RevisionPhase, 
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What is observed of one deployment.
 
-    ``problem`` is with the deployment as it was written; ``gateway`` is why the gateway was not told, and
-    ``routing`` what is waited for where it has to say that it knows. ``idle`` are revisions that can serve
-    without a replica; ``preparing`` are those whose artefacts are on their way; ``serving`` are those that can
-    serve with fewer replicas than are wanted just now.
+    ``problem`` is with the deployment as it was written; ``gateway`` is why the gateway was not told. ``idle``
+    are revisions that can serve without a replica; ``preparing`` are those whose artefacts are on their way;
+    ``serving`` are those that can serve with fewer replicas than are wanted just now.
     ``spread`` is what the gateway was told last, and ``is_told`` whether that is what it should know.
     ``is_observed`` says that this is about the newest spec. ``wanted`` counts replicas by revision and
     component; ``problems`` are with a whole revision, by number.
@@ -38,7 +37,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     is_stopped: bool = False
     problem: Problem | None = None
     gateway: Problem | None = None
-    routing: str = ""
 
 
 def revision_statuses(view: View) -> tuple[RevisionStatus, ...]:
@@ -168,8 +166,6 @@ def _routed(view: View) -> Condition:
         return Condition(
             type="Routed", status="Unknown", reason="NothingReady", message="no revision can serve yet"
         )
-    if view.routing:
-        return Condition(type="Routed", status="Unknown", reason="Routing", message=view.routing)
     return Condition(type="Routed", status="True", reason="Routed")
 
 

