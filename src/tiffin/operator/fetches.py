@@ -33,6 +33,8 @@ APART_SECONDS = 0.5
 LOG_SECONDS = 5.0
 """How long a node may take to give the end of a log."""
 _LOG_BYTES = 16 * 1024
+_ON_ITS_WAY = ("fetching ", "attempt ")
+"""How lines of ``tiffin.models.delivery`` begin that say how far it is."""
 
 
 @dataclass
@@ -101,7 +103,9 @@ class Fetches:
     async def _tell(self, one: _Followed, *, is_over: bool) -> None:
         async with asyncio.timeout(LOG_SECONDS):
             message = await self._last_line(one.pod)
-        if not message or (message == one.message and not is_over):
+        # What it says at its end is told once it has ended, beside how far it was the last time.
+        is_news = is_over or (message != one.message and message.startswith(_ON_ITS_WAY))
+        if not message or not is_news:
             return
         now = self._clock()
         reason = "FetchedModel" if is_over else "FetchingModel"

@@ -111,8 +111,9 @@ def test_that_it_came_is_told_where_its_way_was() -> None:
 def test_that_it_came_is_told_also_where_the_last_look_saw_it_already() -> None:
     world = World()
     world.see(pod(RUNNING))
-    world.server.log = ["gs://m is at /mnt/models: 4.0 GB in 10.0 s"]
     world.after(PATIENCE_SECONDS)
+    world.server.log = ["gs://m is at /mnt/models: 4.0 GB in 10.0 s"]
+    assert world.after(EVERY_SECONDS) == []  # It is not on its way any more, and not over yet.
     world.see(pod(DONE))
     assert [one["reason"] for one in world.after(0)] == ["FetchedModel"]
 
