@@ -96,8 +96,8 @@ def _of_tags(
         share = Share(variant=deployment.variant, role=role, weight=100.0)
         backends = _Backends(deployment, placement, capabilities, (share,))
         rules = [*backends.grpc(ENTRY), *backends.rule(ENTRY, [matching.prefix("/")])]
-        called = [hosts.host(deployment, settings, tag=tag)]
-        yield from _objects(deployment, placement, settings, f"{deployment.name}-tag-{tag}", called, rules)
+        own = [hosts.host(deployment, settings, tag=tag)]
+        yield from _objects(deployment, placement, settings, f"{deployment.name}-tag-{tag}", own, rules)
 
 
 def _of_paths(
